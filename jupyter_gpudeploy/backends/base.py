@@ -1,0 +1,127 @@
+"""The seam between what is decided and what is alive.
+
+A backend is asked what it can do (`Capabilities`); nobody branches on its class. Its methods may be called from any
+thread. Nothing it returns holds a process or a connection open except while a generator of it is being read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    import threading
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from jupyter_gpudeploy.events.store import RunFolder
+    from jupyter_gpudeploy.events.types import LogLine, StateChange
+    from jupyter_gpudeploy.plan.types import Plan
+    from jupyter_gpudeploy.sources.base import MetricSource
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What a backend can do. None = could not find out."""
+
+    backend: str
+    where: str
+    gpus: int | None = None
+    gpu_names: tuple[str, ...] = ()
+    cpus: float | None = None
+    memory: int | None = None
+    nodes: int | None = 1
+    replicas: int | None = 1
+    routes: bool = False
+    memory_limits: bool = False
+    warm: bool = False
+    python_modules: frozenset[str] | None = None
+    kinds: frozenset[str] = frozenset({"job", "sweep", "server", "manual"})
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """What would be written: relative path -> text, in reading order. The same plan gives the same text."""
+
+    backend: str
+    name: str
+    fingerprint: str
+    files: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return "\n".join(f"# --- {path}\n{text.rstrip()}\n" for path, text in self.files.items())
+
+
+@dataclass(frozen=True, slots=True)
+class RunRef:
+    """A run that exists, by whoever started it. `uid` is never given twice; `name` may be, one after the other."""
+
+    backend: str
+    name: str
+    uid: str
+    fingerprint: str
+    created: float
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where a server is reached. `headers` belong on every request."""
+
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Backend(Protocol):
+    """One place in which runs live."""
+
+    def capabilities(self) -> Capabilities:
+        """Say what can be done here. Cheap."""
+
+    def render(self, plan: Plan) -> Rendering:
+        """Return what `launch` would write. Pure: nothing is touched, the same plan gives the same text."""
+
+    def launch(self, rendering: Rendering) -> RunRef:
+        """Start it and return at once.
+
+        Idempotent: a run of that name with the same fingerprint is returned as it is, whatever its state; launching
+        is safe against a second kernel that does the same at the same moment. Raises RunExistsError for a run of that
+        name with another fingerprint.
+        """
+
+    def find(self) -> Sequence[RunRef]:
+        """Return every run of ours that is still there, whoever started it, newest first."""
+
+    def folder(self, ref: RunRef) -> RunFolder:
+        """Return the folder in which this run's journal and logs are kept on this machine."""
+
+    def lost(self, ref: RunRef) -> str | None:
+        """Return why nobody keeps this run any more although it has not ended, or None."""
+
+    def states(self, ref: RunRef, stop: threading.Event) -> Iterator[StateChange]:
+        """Yield every state change from the beginning, then new ones until the run has ended or `stop` is set.
+
+        With `stop` set from the start: what there is now, and no waiting. A lost run ends with State.LOST.
+        """
+
+    def logs(self, ref: RunRef, task: int, stop: threading.Event, since: int | None = None) -> Iterator[LogLine]:
+        """Yield what a task printed, all attempts, then new lines until the task has ended or `stop` is set.
+
+        `since` leaves out all but the last `since` lines of what is already there.
+        """
+
+    def endpoint(self, ref: RunRef, task: int = 0) -> Endpoint:
+        """Return where a replica is reached. Raises BackendError while it has no address."""
+
+    def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:
+        """Return where GPU samples and server metrics of this task come from."""
+
+    def execute(self, ref: RunRef, argv: Sequence[str]) -> int:
+        """Start one more command in a manual run's environment; return its task number. Raises BackendError."""
+
+    def resume(self, ref: RunRef) -> None:
+        """Give a lost run a keeper again: what has no recorded end runs anew, as a further attempt."""
+
+    def stop(self, ref: RunRef, grace_seconds: float = 10) -> None:
+        """Ask the run to end and return at once: terminate, then kill what is left after the grace."""
+
+    def remove(self, ref: RunRef) -> None:
+        """Delete what is kept of a run that has ended. Raises BackendError while it lives."""

@@ -1,0 +1,190 @@
+"""The folder of a run: the truth, for every kernel and every process.
+
+::
+
+    <root>/<name>/
+      run.json          what was launched; written once, before anything starts
+      cell.txt          the text of the cell
+      code/             the program, where it came in the cell
+      events.jsonl      the journal: one Event a line, appended by one writer
+      logs/             <task>.<attempt>.log, what each task printed, byte for byte
+      metrics/          <task>.jsonl, what jupyter_gpudeploy.log() was given
+      out/<task>/       where a task may leave files
+
+A journal is append-only. A writer that was killed can leave half a line: it is cut off when the next writer opens
+the file, so that nothing is ever glued to it, and readers stop at the last newline.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class RunFolder:
+    """Where each thing of one run lies. Nothing is created by looking."""
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+
+    def __repr__(self) -> str:
+        return f"RunFolder({str(self.path)!r})"
+
+    @property
+    def record_file(self) -> Path:
+        """`run.json`."""
+        return self.path / "run.json"
+
+    @property
+    def events_file(self) -> Path:
+        """`events.jsonl`."""
+        return self.path / "events.jsonl"
+
+    @property
+    def code(self) -> Path:
+        """The folder of the cell's program."""
+        return self.path / "code"
+
+    def log_file(self, task: int, attempt: int = 1) -> Path:
+        """Return what the task printed in that attempt."""
+        return self.path / "logs" / f"{task}.{attempt}.log"
+
+    def log_files(self, task: int) -> list[tuple[int, Path]]:
+        """Return (attempt, file) of every attempt that has a log, in order. Attempts count from 1 without a gap."""
+        found: list[tuple[int, Path]] = []
+        while (file := self.log_file(task, len(found) + 1)).exists():
+            found.append((len(found) + 1, file))
+        return found
+
+    def metrics_file(self, task: int) -> Path:
+        """Return what the task gave to `jupyter_gpudeploy.log`."""
+        return self.path / "metrics" / f"{task}.jsonl"
+
+    def output(self, task: int) -> Path:
+        """Return the folder in which the task may leave files."""
+        return self.path / "out" / str(task)
+
+    def record(self) -> dict[str, Any]:
+        """Return what was launched. Raises FileNotFoundError, and ValueError for a file that is no record."""
+        loaded = json.loads(self.record_file.read_text("utf-8"))
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{self.record_file} holds no record")  # noqa: TRY004 - a wrong file, to the caller
+        return loaded
+
+
+class Journal:
+    """The one writer of a journal. Opening it cuts off what a killed writer left unfinished.
+
+    A full disk does not stop the writer: `append` keeps the record and tries again with the next one or at `retry`.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self.dropped = repair(file)
+        self._descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._size = os.fstat(self._descriptor).st_size
+        self._waiting = bytearray()
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether records wait for room on the disk."""
+        return bool(self._waiting)
+
+    def append(self, event: Event) -> bool:
+        """Write one record. Return whether everything is on the disk."""
+        self._waiting += encode(event)
+        return self.retry()
+
+    def retry(self) -> bool:
+        """Try to write what waits. Return whether everything is on the disk."""
+        if not self._waiting:
+            return True
+        try:
+            written = os.write(self._descriptor, self._waiting)
+        except OSError:
+            return False
+        self._size += written
+        del self._waiting[:written]
+        return not self._waiting
+
+    def close(self) -> None:
+        """Write what can be written, make it durable, and close."""
+        self.retry()
+        try:
+            os.fsync(self._descriptor)
+        except OSError:
+            pass
+        finally:
+            os.close(self._descriptor)
+
+
+class JournalReader:
+    """Reads a journal from where it stopped last time; holds no file open in between."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.offset = 0
+
+    def poll(self) -> list[Event]:
+        """Return the events that are new and whole. A journal that is not there yet has none."""
+        try:
+            with self.file.open("rb") as stream:
+                stream.seek(self.offset)
+                data = stream.read()
+        except FileNotFoundError:
+            return []
+        end = data.rfind(b"\n") + 1
+        self.offset += end
+        return [event for line in data[:end].splitlines() if (event := decode(line)) is not None]
+
+
+def encode(event: Event) -> bytes:
+    """Return the event as one line of JSON."""
+    kind = "state" if isinstance(event, StateChange) else "notice"
+    content = {key: value for key, value in asdict(event).items() if value not in (None, "", {})}
+    return json.dumps({"event": kind, **content}, separators=(",", ":"), default=str).encode() + b"\n"
+
+
+def decode(line: bytes) -> Event | None:
+    """Return the event of one line, or None for a line that is no event (torn, or from a later version)."""
+    try:
+        content: Mapping[str, Any] = json.loads(line)
+        kind = {"state": StateChange, "notice": Notice}[content["event"]]
+        known = {field.name for field in fields(kind)}
+        values = {key: value for key, value in content.items() if key in known}
+        if kind is StateChange:
+            values["state"] = State(values["state"])
+        return kind(**values)
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def repair(file: Path) -> int:
+    """Cut off what follows the last newline, and lines at the end that are no records. Return the bytes dropped."""
+    try:
+        with file.open("rb+") as stream:
+            data = stream.read()
+            end = data.rfind(b"\n") + 1
+            while end and decode(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
+                end = data.rfind(b"\n", 0, end - 1) + 1
+            if end < len(data):
+                stream.truncate(end)
+            return len(data) - end
+    except FileNotFoundError:
+        return 0
+
+
+def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
+    """Write a whole file or nothing: to a neighbour, then renamed over it."""
+    neighbour = file.with_name(f".{file.name}.{os.getpid()}")
+    descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    neighbour.replace(file)

@@ -1,0 +1,111 @@
+"""The four things that can happen in a run, and the states it passes.
+
+Times are seconds since the epoch (`time.time()` of the machine that saw the event). A `task` is the number of a
+trial, a replica or an `exec`, counted from 0; `None` means the run as a whole.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class State(enum.StrEnum):
+    """The life of a run and of each of its tasks."""
+
+    WAITING = "waiting"
+    STARTING = "starting"
+    RUNNING = "running"
+    READY = "ready"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    LOST = "lost"
+
+    @property
+    def is_final(self) -> bool:
+        """Nothing follows a final state."""
+        return self in _FINAL
+
+
+_FINAL = frozenset({State.SUCCEEDED, State.FAILED, State.STOPPED, State.LOST})
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """A run or a task entered a state.
+
+    `reason` is one sentence for a person. `details` holds what only some changes know: `pid`, `port`, `url`,
+    `gpus`, `log` (the attempt's log file, relative to the run's folder), `retry_in` (seconds).
+    """
+
+    time: float
+    state: State
+    task: int | None = None
+    attempt: int = 1
+    reason: str = ""
+    exit_code: int | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something a person should know that changes no state: disk full, a port taken, a file edited meanwhile."""
+
+    time: float
+    message: str
+    task: int | None = None
+    level: str = "warning"
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line of what a task printed, without its newline. `time` is None where the source keeps none."""
+
+    task: int
+    text: str
+    attempt: int = 1
+    time: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MetricPoint:
+    """One value of one metric. `value` may be NaN or infinite. `step` and `epoch` are None where not printed.
+
+    `source` says who reported it: `log` (the `log()` call), `file` or `stdout`. `line` is its line in that source,
+    counted from 1.
+    """
+
+    task: int
+    name: str
+    value: float
+    step: float | None = None
+    epoch: float | None = None
+    time: float | None = None
+    attempt: int = 1
+    source: str = "stdout"
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class GpuSample:
+    """One look at one GPU. A value that could not be read is None, never 0.
+
+    `utilization` is the share of time a kernel ran, in percent; memory in bytes, power in watts, temperature in °C.
+    """
+
+    time: float
+    gpu: str
+    task: int | None = None
+    utilization: float | None = None
+    memory_used: int | None = None
+    memory_total: int | None = None
+    power: float | None = None
+    temperature: float | None = None
+
+
+Event = StateChange | Notice

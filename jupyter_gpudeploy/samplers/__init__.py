@@ -1,0 +1,1 @@
+"""Which point of a search space comes next, one file a method."""

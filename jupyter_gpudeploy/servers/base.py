@@ -1,0 +1,60 @@
+"""What one must know of a server to start it, ask whether it is well, and read its metrics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+
+class ServeSpec(Protocol):
+    """What a preset reads of a cell. `words` are the user's own further arguments, already split."""
+
+    @property
+    def model(self) -> str | None:
+        """What `model:` says."""
+
+    @property
+    def app(self) -> str:
+        """The attribute that holds an application, `app` unless said otherwise."""
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+
+    @property
+    def program(self) -> str | None:
+        """The module file of the application, relative to the code folder or absolute; None for a command."""
+
+    @property
+    def words(self) -> Sequence[str]:
+        """Further arguments."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerPreset:
+    """One server. In `command`, `{python}`, `{code}`, `{host}` and `{port}` are filled in by the backend.
+
+    `metric_names` maps our column to the names the server has used for it, newest first.
+    """
+
+    command: Callable[[ServeSpec], tuple[str, ...]]
+    port: int = 8000
+    health_live: str | None = "/health"
+    health_ready: str | None = "/health"
+    strict_health: bool = True
+    startup_seconds: float = 600.0
+    metrics_path: str | None = None
+    metrics_port: int | None = None
+    metric_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    environment: Mapping[str, str] = field(default_factory=dict)
+    image: str = ""
+    needs_module: str | None = None
+    """The Python module without which it cannot start on this machine."""
+    needs_command: str | None = None
+    """The program that must be on PATH."""
+    takes_code: bool = False
+    """Whether the application may come in the cell or from a file."""
+    warning: str = ""

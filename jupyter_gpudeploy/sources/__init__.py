@@ -1,0 +1,1 @@
+"""Where GPU samples and server metrics come from, one file a source."""

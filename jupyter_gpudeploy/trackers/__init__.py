@@ -1,0 +1,1 @@
+"""How metrics come back from a program, one file a way."""

@@ -1,0 +1,32 @@
+"""The seam for metrics that a program reports itself.
+
+A reader is polled, again and again, while a run lives and after: it reads only what is new since the last poll, holds
+no file open in between, and can be thrown away at any time, since a new one reads everything again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpudeploy.events.store import RunFolder
+    from jupyter_gpudeploy.events.types import MetricPoint
+
+
+class Reader(Protocol):
+    """The metrics of one task from one source, as they come."""
+
+    def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
+        """Return the points that are new. `ended` says that the task writes no more, so a last half line counts."""
+
+
+class Tracker(Protocol):
+    """One way in which metrics come back."""
+
+    def environment(self, tracking: Mapping[str, Any], task: Mapping[str, Any]) -> Mapping[str, str]:
+        """Return the environment variables that make a program report this way, for one task."""
+
+    def reader(self, folder: RunFolder, task: Mapping[str, Any]) -> Reader:
+        """Return a reader of one task of `record()["tasks"]`."""
