@@ -15,23 +15,23 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_gpudeploy.errors import GpuDeployError as GpuDeployError
-    from jupyter_gpudeploy.runs import Run as Run
-    from jupyter_gpudeploy.runs import attach as attach
-    from jupyter_gpudeploy.runs import compare as compare
-    from jupyter_gpudeploy.runs import launch as launch
-    from jupyter_gpudeploy.runs import runs as runs
+    from jupyter_gpudeploy.launching import attach as attach
+    from jupyter_gpudeploy.launching import compare as compare
+    from jupyter_gpudeploy.launching import launch as launch
+    from jupyter_gpudeploy.launching import runs as runs
+    from jupyter_gpudeploy.run import Run as Run
     from jupyter_gpudeploy.trackers.log import log as log
     from jupyter_gpudeploy.trackers.log import output_dir as output_dir
 
 _HOME = {
     "GpuDeployError": "jupyter_gpudeploy.errors",
-    "Run": "jupyter_gpudeploy.runs",
-    "attach": "jupyter_gpudeploy.runs",
-    "compare": "jupyter_gpudeploy.runs",
-    "launch": "jupyter_gpudeploy.runs",
+    "Run": "jupyter_gpudeploy.run",
+    "attach": "jupyter_gpudeploy.launching",
+    "compare": "jupyter_gpudeploy.launching",
+    "launch": "jupyter_gpudeploy.launching",
     "log": "jupyter_gpudeploy.trackers.log",
     "output_dir": "jupyter_gpudeploy.trackers.log",
-    "runs": "jupyter_gpudeploy.runs",
+    "runs": "jupyter_gpudeploy.launching",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names of strings, checked by a test

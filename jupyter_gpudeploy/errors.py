@@ -44,17 +44,25 @@ class GpuDeployError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One mistake in a cell. `line` and `column` count from 1 in the whole cell; 0 = no place known."""
+    """One mistake in a cell. `line` and `column` count from 1 in the whole cell; 0 = no place known.
+
+    `excerpt` is the offending line and, below it, a caret under the column; empty where the line says nothing.
+    """
 
     message: str
     hint: str = ""
     line: int = 0
     column: int = 0
     field: str = ""
+    excerpt: str = ""
+
+    @property
+    def located(self) -> str:
+        """The message behind its place: `line 3:7: gpus must be 0 or more, not -1`."""
+        return f"line {self.line}:{self.column}: {self.message}" if self.line else self.message
 
     def __str__(self) -> str:
-        where = f"line {self.line}:{self.column}: " if self.line else ""
-        return f"{where}{self.message}" + (f"  → {self.hint}" if self.hint else "")
+        return f"{self.located}  → {self.hint}" if self.hint else self.located
 
 
 class SpecError(GpuDeployError):
@@ -63,7 +71,9 @@ class SpecError(GpuDeployError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.column)))
         if len(self.problems) == 1:
-            super().__init__(str(self.problems[0]))
+            only = self.problems[0]
+            drawn = "".join(f"\n    {line}" for line in only.excerpt.splitlines())
+            super().__init__(only.located + drawn, hint=only.hint)
         else:
             lines = "\n".join(f"  {problem}" for problem in self.problems)
             super().__init__(f"{len(self.problems)} mistakes in the cell\n{lines}")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import LogLine, StateChange
@@ -34,7 +34,8 @@ class Capabilities:
     routes: bool = False
     memory_limits: bool = False
     warm: bool = False
-    python_modules: frozenset[str] | None = None
+    has_module: Callable[[str], bool] | None = None
+    has_program: Callable[[str], bool] | None = None
     kinds: frozenset[str] = frozenset({"job", "sweep", "server", "manual"})
 
 
@@ -122,6 +123,12 @@ class Backend(Protocol):
 
     def stop(self, ref: RunRef, grace_seconds: float = 10) -> None:
         """Ask the run to end and return at once: terminate, then kill what is left after the grace."""
+
+    def driver(self, ref: RunRef) -> str | None:
+        """Return which other living kernel launched or took over this run ("pid 12 on host, since 14:02"), or None."""
+
+    def archive(self, ref: RunRef) -> None:
+        """Free the name of a run that has ended: what is kept of it moves aside, nothing is deleted."""
 
     def remove(self, ref: RunRef) -> None:
         """Delete what is kept of a run that has ended. Raises BackendError while it lives."""

@@ -29,13 +29,13 @@ class TaskStatus:
         """Return how long the last attempt ran, until `now` where it still does; None before it started."""
         if self.started is None:
             return None
-        return (self.ended if self.ended is not None else now) - self.started
+        return max(0.0, (self.ended if self.ended is not None else now) - self.started)
 
     def after(self, change: StateChange) -> TaskStatus:
         """Return where the task stands after `change`."""
         fresh_attempt = change.attempt != self.attempt
         started = None if fresh_attempt else self.started
-        if change.state in (State.STARTING, State.RUNNING) and started is None:
+        if started is None and change.state is not State.WAITING and not change.state.is_final:
             started = change.time
         return TaskStatus(
             task=self.task,
@@ -96,6 +96,6 @@ class Status:
     def _feed_run(self, change: StateChange) -> None:
         self.state, self.reason = change.state, change.reason
         self.details = {**self.details, **change.details}
-        if self.started is None and not change.state.is_final:
+        if self.started is None and change.state is not State.WAITING and not change.state.is_final:
             self.started = change.time
         self.ended = change.time if change.state.is_final else None

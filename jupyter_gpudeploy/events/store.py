@@ -21,12 +21,10 @@ import json
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from threading import get_native_id
+from typing import Any
 
 from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class RunFolder:
@@ -89,7 +87,6 @@ class Journal:
     def __init__(self, file: Path) -> None:
         self.dropped = repair(file)
         self._descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._size = os.fstat(self._descriptor).st_size
         self._waiting = bytearray()
 
     @property
@@ -104,15 +101,13 @@ class Journal:
 
     def retry(self) -> bool:
         """Try to write what waits. Return whether everything is on the disk."""
-        if not self._waiting:
-            return True
-        try:
-            written = os.write(self._descriptor, self._waiting)
-        except OSError:
-            return False
-        self._size += written
-        del self._waiting[:written]
-        return not self._waiting
+        while self._waiting:
+            try:
+                written = os.write(self._descriptor, self._waiting)
+            except OSError:
+                return False
+            del self._waiting[:written]
+        return True
 
     def close(self) -> None:
         """Write what can be written, make it durable, and close."""
@@ -126,7 +121,10 @@ class Journal:
 
 
 class JournalReader:
-    """Reads a journal from where it stopped last time; holds no file open in between."""
+    """Reads a journal from where it stopped last time; holds no file open in between.
+
+    It stops before lines at the end that are no records, as `repair` cuts there, and reads on when others follow.
+    """
 
     def __init__(self, file: Path) -> None:
         self.file = file
@@ -140,9 +138,9 @@ class JournalReader:
                 data = stream.read()
         except FileNotFoundError:
             return []
-        end = data.rfind(b"\n") + 1
+        end = _end_of_records(data)
         self.offset += end
-        return [event for line in data[:end].splitlines() if (event := decode(line)) is not None]
+        return [event for line in data[:end].split(b"\n") if (event := decode(line)) is not None]
 
 
 def encode(event: Event) -> bytes:
@@ -153,27 +151,31 @@ def encode(event: Event) -> bytes:
 
 
 def decode(line: bytes) -> Event | None:
-    """Return the event of one line, or None for a line that is no event (torn, or from a later version)."""
+    """Return the event of one line, or None for a line that is no event that this version knows."""
+    content = _record(line)
+    if content is None:
+        return None
     try:
-        content: Mapping[str, Any] = json.loads(line)
         kind = {"state": StateChange, "notice": Notice}[content["event"]]
         known = {field.name for field in fields(kind)}
         values = {key: value for key, value in content.items() if key in known}
         if kind is StateChange:
             values["state"] = State(values["state"])
-        return kind(**values)
+        event: Event = kind(**values)
     except (ValueError, KeyError, TypeError):
         return None
+    return event
 
 
 def repair(file: Path) -> int:
-    """Cut off what follows the last newline, and lines at the end that are no records. Return the bytes dropped."""
+    """Cut off what follows the last whole record. Return the bytes dropped.
+
+    A record of a later version is a record: any line that holds a JSON object stays.
+    """
     try:
         with file.open("rb+") as stream:
             data = stream.read()
-            end = data.rfind(b"\n") + 1
-            while end and decode(data[data.rfind(b"\n", 0, end - 1) + 1 : end]) is None:
-                end = data.rfind(b"\n", 0, end - 1) + 1
+            end = _end_of_records(data)
             if end < len(data):
                 stream.truncate(end)
             return len(data) - end
@@ -181,10 +183,33 @@ def repair(file: Path) -> int:
         return 0
 
 
+def _end_of_records(data: bytes) -> int:
+    """Return where the last line that is a record ends: after it come only torn writes and what a crash left."""
+    end = data.rfind(b"\n") + 1
+    while end:
+        start = data.rfind(b"\n", 0, end - 1) + 1
+        if _record(data[start:end]) is not None:
+            break
+        end = start
+    return end
+
+
+def _record(line: bytes) -> dict[str, Any] | None:
+    try:
+        content = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
 def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
-    """Write a whole file or nothing: to a neighbour, then renamed over it."""
-    neighbour = file.with_name(f".{file.name}.{os.getpid()}")
+    """Write a whole file or nothing: to a neighbour, then renamed over it. Safe from several threads."""
+    neighbour = file.with_name(f".{file.name}.{os.getpid()}.{get_native_id()}")
     descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-        stream.write(text)
-    neighbour.replace(file)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+            stream.write(text)
+        neighbour.replace(file)
+    except BaseException:
+        neighbour.unlink(missing_ok=True)
+        raise

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Scalar = str | int | float | bool | None
-Params = dict[str, Scalar]
+    from jupyter_gpudeploy.samplers.base import Scalar
+
 Kind = Literal["job", "sweep", "server", "manual"]
 
 
@@ -133,6 +133,14 @@ class Warm:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """A file of the user's that runs in place. `sha256` is of its bytes when the plan was made."""
+
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """Everything that was decided. `fingerprint` is the same exactly when the same would be run."""
 
@@ -154,6 +162,7 @@ class Plan:
     service: Service | None = None
     metric: Metric | None = None
     warm: Warm | None = None
+    sources: tuple[Source, ...] = ()
     notes: tuple[Note, ...] = ()
     cell: str = ""
     spec: Mapping[str, Any] = field(default_factory=dict)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from jupyter_gpudeploy.plan.types import Params, Scalar
+Scalar = str | int | float | bool | None
+Params = dict[str, Scalar]
 
 
 @dataclass(frozen=True, slots=True)

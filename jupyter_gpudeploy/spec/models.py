@@ -1,4 +1,4 @@
-"""The schema of a cell: the only file that knows it.
+"""The schema of a cell: the only file that knows it (its kinds of value are in `spec.fields`).
 
 One flat set of keys. Whatever is wrong is reported at once (`spec.cell` puts the line and column of the cell to each
 mistake). Numbers are strict: `gpus: true` is not 1. The same schema makes the JSON Schema of the wizard, the
@@ -7,150 +7,89 @@ completion and the reference documentation (`json_schema`).
 
 from __future__ import annotations
 
-import keyword
-import math
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from jupyter_gpudeploy.quantities import kubernetes_memory, parse_cpu, parse_memory, parse_seconds
-
-Scalar = str | int | float | bool | None
-Distribution = Literal["uniform", "log_uniform", "normal", "log_normal"]
-_DISTRIBUTION_ALIASES = {
-    "int_uniform": "uniform",
-    "q_uniform": "uniform",
-    "log_uniform_values": "log_uniform",
-    "q_log_uniform_values": "log_uniform",
-    "loguniform": "log_uniform",
-}
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PROGRAM_CHANGING = re.compile(r"LD_.*|DYLD_.*|PYTHON(PATH|HOME|STARTUP|INSPECT)|BASH_ENV|ENV|IFS|PATH")
-_SECRET_LIKE = re.compile(
-    r"\b(hf_[A-Za-z0-9]{20,}|sk-[A-Za-z0-9_-]{20,}|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16}"
-    r"|xox[abpr]-[A-Za-z0-9-]{10,}|glpat-[\w-]{16,}|AIza[\w-]{30,}|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,}"
-    r"|nvapi-[\w-]{20,}|-----BEGIN [A-Z ]*PRIVATE KEY-----)"
+from jupyter_gpudeploy.spec import contradictions
+from jupyter_gpudeploy.spec.fields import (
+    LONGEST_NAME,
+    AtLeastOne,
+    Count,
+    Line,
+    Memory,
+    Mistake,
+    MistakesError,
+    Number,
+    Processors,
+    Scalar,
+    Seconds,
+    Strict,
+    Switch,
+    Text,
+    Whole,
 )
+from jupyter_gpudeploy.spec.parameters import Distribution, Parameter
+from jupyter_gpudeploy.spec.tokens import holds_secret, secret_like
+
+__all__ = [
+    "Distribution", "HealthSpec", "MetricSpec", "Parameter", "Remark", "Scalar", "Spec", "TEXT_FIELDS",
+    "TrackingSpec", "json_schema", "likely_goal", "secret_like",
+]  # fmt: skip
+
+TEXT_FIELDS = (
+    "name", "description", "run", "serve", "args", "entry_point", "app", "model", "env", "secrets", "requirements",
+    "working_dir", "metric_files", "tracking", "backend", "cluster", "namespace",
+)  # fmt: skip
+"""The keys whose values are text: `env: {VERSION: 1.10}` is meant as it is spelled."""
+
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_OURS = re.compile(r"GPUDEPLOY_.*")
+_PROGRAM_CHANGING = re.compile(r"LD_.*|DYLD_.*|PYTHON(PATH|HOME|STARTUP|INSPECT)|BASH_ENV|ENV|IFS|PATH")
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|[a-z0-9][a-z0-9.-]*/[\w.-]+")
+_BETTER_HIGH = re.compile(
+    r"(acc|accuracy|auc|auroc|f1|map|ap|bleu|rouge|score|precision|recall|r2|reward|iou|dice|mcc|mrr|ndcg|psnr|ssim"
+    r"|throughput)[0-9]*"
+)
+_REFERENCE_HINT = "env:NAME for an environment variable, file:PATH for a file"
 
 
-def _memory(value: object) -> object:
-    return kubernetes_memory(parse_memory(value)) if _is_quantity(value) else value
+@dataclass(frozen=True, slots=True)
+class Remark:
+    """What was understood otherwise than written, or left out. `field` is as in the cell."""
+
+    field: str
+    message: str
+    hint: str = ""
+    level: Literal["info", "warning"] = "warning"
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" + (f"  → {self.hint}" if self.hint else "")
 
 
-def _cpu(value: object) -> object:
-    return parse_cpu(value) if _is_quantity(value) else value
-
-
-def _seconds(value: object) -> object:
-    return parse_seconds(value) if _is_quantity(value) else value
-
-
-def _is_quantity(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
-
-
-def _as_text(value: object) -> object:
-    """Environment values are text: a number keeps its spelling, true and false the YAML one."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return str(value) if isinstance(value, int | float) else value
-
-
-Text = Annotated[str, BeforeValidator(_as_text)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-AtLeastOne = Annotated[int, Field(strict=True, ge=1)]
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Parameter(_Strict):
-    """One axis: `[a, b]`, one value, or `{values}` / `{min, max, distribution}`.
-
-    A boolean value becomes `--name` or `--no-name` on a command line, or what `flags: [on, off]` says.
-    """
-
-    values: list[Scalar] | None = Field(None, description="the values to try, in order; the first is the baseline")
-    min: float | None = Field(None, description="the smallest value of a range")
-    max: float | None = Field(None, description="the largest value of a range")
-    distribution: Distribution | None = Field(None, description="how values of a range are drawn")
-    mu: float = Field(0.0, description="the mean, for normal and log_normal")
-    sigma: float = Field(1.0, gt=0, description="the standard deviation, for normal and log_normal")
-    q: Annotated[float, Field(gt=0)] | None = Field(None, description="round drawn values to this step")
-    integer: bool = Field(False, description="draw whole numbers", strict=True)
-    flags: tuple[str, str] | None = Field(None, description="what true and false are on the command line")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_short_form(cls, value: Any) -> Any:  # noqa: ANN401 - anything may stand in a cell
-        if isinstance(value, list):
-            return {"values": value}
-        if not isinstance(value, dict):
-            return {"values": [value]}
-        value = dict(value)
-        if "value" in value and "values" not in value:
-            value["values"] = [value.pop("value")]
-        if isinstance(value.get("distribution"), str):
-            name = value["distribution"]
-            value["distribution"] = _DISTRIBUTION_ALIASES.get(name, name)
-            if name in {"categorical", "constant"}:
-                del value["distribution"]
-            if name == "int_uniform":
-                value.setdefault("integer", True)
-        return value
-
-    @field_validator("values")
-    @classmethod
-    def _some_values(cls, values: list[Scalar] | None) -> list[Scalar] | None:
-        if values is not None and not values:
-            raise ValueError("the list of values is empty")
-        if values is not None:
-            for index, value in enumerate(values):
-                if value in values[:index] and any(type(value) is type(other) for other in values[:index]):
-                    raise ValueError(f"{value!r} stands twice in the list of values")
-        return values
-
-    @model_validator(mode="after")
-    def _one_form(self) -> Self:
-        is_range = self.min is not None or self.max is not None
-        is_bell = self.distribution in {"normal", "log_normal"}
-        if (self.values is not None) == (is_range or is_bell):
-            raise ValueError("give either values: [..] or min: and max:")
-        if self.values is None and not is_bell:
-            if self.min is None or self.max is None:
-                raise ValueError("a range has both min: and max:")
-            if not (math.isfinite(self.min) and math.isfinite(self.max) and self.min < self.max):
-                raise ValueError(f"min {self.min:g} must be below max {self.max:g}, both finite")
-            if self.distribution == "log_uniform" and self.min <= 0:
-                raise ValueError("log_uniform needs a min above 0")
-        return self
-
-
-class MetricSpec(_Strict):
+class MetricSpec(Strict):
     """What a comparison is about: `{name: val_acc, goal: maximize}`."""
 
-    name: str = Field(min_length=1, description="the metric as the program prints it")
+    name: Line = Field(min_length=1, description="the metric as the program prints it")
     goal: Literal["minimize", "maximize"] = Field("minimize", description="which end is better")
 
 
-class TrackingSpec(_Strict):
+class TrackingSpec(Strict):
     """Where runs are tracked besides here."""
 
-    backend: str = Field(description="wandb, mlflow or tensorboard")
-    project: str | None = None
-    entity: str | None = None
-    tags: list[Text] = []
+    backend: Line = Field(description="wandb, mlflow or tensorboard")
+    project: Line | None = Field(None, description="the tracker's project or experiment")
+    entity: Line | None = Field(None, description="the tracker's team or user")
+    tags: list[Line] = Field(default_factory=list, description="labels to find the run by")
 
 
-class HealthSpec(_Strict):
+class HealthSpec(Strict):
     """When a server counts as ready."""
 
-    path: str | None = Field(None, description="must answer 2xx or 3xx")
-    startup: Annotated[float, BeforeValidator(_seconds), Field(gt=0)] | None = Field(
-        None, description="how long loading may take: 90s, 15m"
-    )
+    path: Line | None = Field(None, description="must answer 2xx or 3xx", examples=["/health"])
+    startup: Seconds | None = Field(None, description="how long loading may take: 90s, 15m", examples=["15m"])
 
     @model_validator(mode="before")
     @classmethod
@@ -165,66 +104,96 @@ class HealthSpec(_Strict):
         return path
 
 
-class Spec(_Strict):
+class Spec(Strict):
     """Everything a cell can say. `code` is the Python below the `---`."""
 
-    name: str | None = Field(None, min_length=1, max_length=200, description="what the run is called")
-    description: str | None = Field(None, description="notes for whoever reads the run later")
-
-    run: str | list[Text] | None = Field(
-        None, description="a script, a folder (with entry_point), a notebook, or a command"
+    name: Annotated[Line, Field(min_length=1, max_length=LONGEST_NAME)] | None = Field(
+        None, description="what the run is called", examples=["digits"]
     )
-    serve: str | None = Field(None, description="a server: fastapi, flask, command, vllm, ...")
+    description: Text | None = Field(None, description="notes for whoever reads the run later")
+
+    run: Text | list[Text] | None = Field(
+        None, description="a script, a folder (with entry_point), a notebook, or a command", examples=["train.py"]
+    )
+    serve: Line | None = Field(
+        None, description="a server: fastapi, flask, command, vllm, ...", examples=["fastapi"], min_length=1
+    )
     mode: Literal["auto_start", "job", "manual"] | None = Field(
         None, description="auto_start: a server; job: runs once; manual: an environment that stays up"
     )
-    args: str | list[Text] = Field("", description="arguments; {name} is replaced by the parameter")
-    entry_point: str | None = Field(None, description="the script inside the folder of run:")
-    app: str = Field("app", description="the variable that holds the application of serve: fastapi or flask")
-    model: str | None = Field(None, description="the model a model server loads")
+    args: Text | list[Text] = Field(
+        "", description="arguments; {name} is replaced by the parameter", examples=["--lr {lr} --epochs 20"]
+    )
+    entry_point: Line | None = Field(None, description="the script inside the folder of run:", examples=["main.py"])
+    app: Line = Field("app", description="the variable that holds the application of serve: fastapi or flask")
+    model: Line | None = Field(None, description="the model a model server loads", examples=["Qwen/Qwen3-0.6B"])
 
-    parameters: dict[str, Parameter] = Field(default_factory=dict, description="the axes of a sweep")
+    parameters: dict[str, Parameter] = Field(
+        default_factory=dict, description="the axes of a sweep", examples=[{"lr": [0.1, 0.01]}]
+    )
     method: Literal["grid", "random", "ablation", "bayes"] | None = Field(
         None,
         description="grid: every combination; random: max_runs draws; ablation: the baseline, then one change each",
     )
-    metric: MetricSpec | None = Field(None, description="what a comparison is about")
-    max_runs: AtLeastOne | None = Field(None, description="at most so many trials")
-    parallelism: AtLeastOne = Field(1, description="trials at the same time")
-    seed: Annotated[int, Field(strict=True)] = Field(0, description="of the sampler; also SEED in each trial")
+    metric: MetricSpec | None = Field(
+        None, description="what a comparison is about", examples=[{"name": "val_acc", "goal": "maximize"}]
+    )
+    max_runs: AtLeastOne | None = Field(None, description="at most so many trials", examples=[50])
+    parallelism: AtLeastOne = Field(1, description="trials at the same time", examples=[2])
+    seed: Whole = Field(0, description="of the sampler; also SEED in each trial", examples=[0])
 
-    gpus: Count = Field(0, description="GPUs of each trial or replica")
-    cpu: Annotated[float, BeforeValidator(_cpu), Field(gt=0)] | None = Field(None, description="processors: 4, 500m")
-    memory: Annotated[str, BeforeValidator(_memory)] | None = Field(None, description="memory: 16Gi, 256G")
-    nodes: AtLeastOne = Field(1, description="machines of one trial")
-    replicas: AtLeastOne = Field(1, description="copies of a server")
+    gpus: Count = Field(0, description="GPUs of each trial or replica", examples=[1])
+    cpu: Processors | None = Field(None, description="processors: 4, 500m", examples=[4])
+    memory: Memory | None = Field(None, description="memory: 16Gi, 256G", examples=["16Gi"])
+    nodes: AtLeastOne = Field(1, description="machines of one trial", examples=[1])
+    replicas: AtLeastOne = Field(1, description="copies of a server", examples=[2])
 
-    env: dict[str, Text] = Field(default_factory=dict, description="environment variables")
+    env: dict[str, Text] = Field(
+        default_factory=dict, description="environment variables", examples=[{"OMP_NUM_THREADS": "1"}]
+    )
     secrets: dict[str, str] = Field(
-        default_factory=dict, description="NAME: where its value is found (env:NAME, file:PATH); never the value"
+        default_factory=dict,
+        description="NAME: where its value is found (env:NAME, file:PATH); never the value",
+        examples=[{"HF_TOKEN": "env:HF_TOKEN"}],
     )
-    requirements: str | list[Text] = Field(
-        default_factory=list, description="packages, or a requirements file, beyond what the environment has"
+    requirements: Text | list[Text] = Field(
+        default_factory=list,
+        description="packages, or a requirements file, beyond what the environment has",
+        examples=[["scikit-learn"]],
     )
-    working_dir: str | None = Field(None, description="where the program runs; the notebook's folder unless said")
-    allow_outside: bool = Field(False, strict=True, description="allow sources outside the notebook's folder")
-    max_hours: Annotated[float, Field(gt=0)] | None = Field(None, description="ended when it takes longer")
-    retries: Count | None = Field(None, description="further attempts after a failure")
-    warm: bool | list[Text] = Field(
-        False, description="fork trials from one prepared process; a list names modules to import first"
+    working_dir: Text | None = Field(
+        None, description="where the program runs; the notebook's folder unless said", examples=["."]
+    )
+    allow_outside: Switch = Field(False, description="allow sources outside the notebook's folder", examples=[True])
+    max_hours: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="ended when it takes longer", examples=[12]
+    )
+    retries: Count | None = Field(None, description="further attempts after a failure", examples=[2])
+    warm: Switch | list[Line] = Field(
+        False,
+        description="fork trials from one prepared process; a list names modules to import first",
+        examples=[["numpy"]],
     )
     metric_files: list[Text] = Field(
-        default_factory=list, description="csv or json files with metrics; {name} and {output} are replaced"
+        default_factory=list,
+        description="csv or json files with metrics; {name} and {output} are replaced",
+        examples=[["{output}/log.csv"]],
     )
 
-    port: Annotated[int, Field(strict=True, ge=1, le=65535)] | None = Field(None, description="the server's port")
-    health: HealthSpec | None = Field(None, description="the path that says the server is ready")
-    route: bool = Field(False, strict=True, description="reachable from outside the cluster")
+    port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(
+        None, description="the server's port", examples=[8000]
+    )
+    health: HealthSpec | None = Field(
+        None, description="the path that says the server is ready", examples=["/health"]
+    )
+    route: Switch = Field(False, description="reachable from outside the cluster", examples=[True])
 
-    tracking: TrackingSpec | None = Field(None, description="an experiment tracker to report to as well")
-    backend: str | None = Field(None, description="local or kubernetes")
-    cluster: str | None = Field(None, description="a cluster of the settings file")
-    namespace: str | None = Field(None, description="the namespace on a cluster")
+    tracking: TrackingSpec | None = Field(
+        None, description="an experiment tracker to report to as well", examples=[{"backend": "mlflow"}]
+    )
+    backend: Line | None = Field(None, description="local or kubernetes", examples=["local"])
+    cluster: Line | None = Field(None, description="a cluster of the settings file")
+    namespace: Line | None = Field(None, description="the namespace on a cluster")
 
     code: str | None = Field(None, description="the program, below the line ---", exclude=True)
 
@@ -233,7 +202,7 @@ class Spec(_Strict):
     def _secret_references(cls, value: Any) -> Any:  # noqa: ANN401 - anything may stand in a cell
         if isinstance(value, str):
             value = [value]
-        if isinstance(value, list):
+        if isinstance(value, list) and all(isinstance(name, str) for name in value):
             return {name: f"env:{name}" for name in value}
         return value
 
@@ -246,29 +215,53 @@ class Spec(_Strict):
             return {**value, "goal": likely_goal(value["name"])}
         return value
 
-    @field_validator("env", "secrets")
+    @field_validator("code")
     @classmethod
-    def _environment_names(cls, value: dict[str, str]) -> dict[str, str]:
-        for name in value:
-            if not _ENVIRONMENT_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} cannot be an environment variable: letters, digits and _ only")
+    def _without_end(cls, code: str | None) -> str | None:
+        """The empty lines at its end are no part of the code; code of empty lines is none."""
+        return (code or "").rstrip() or None
+
+    @field_validator("env")
+    @classmethod
+    def _plain_environment(cls, value: dict[str, str]) -> dict[str, str]:
+        hint = "keep the value in the environment or a file: secrets: {{{0}: env:{0}}}"
+        secrets = [
+            Mistake("this looks like a token: a cell is saved, shared and shown", hint.format(name), at=(name,))
+            for name, text in value.items()
+            if holds_secret(name, text)
+        ]
+        _refuse([*_environment_names(value), *secrets])
+        return value
+
+    @field_validator("secrets")
+    @classmethod
+    def _only_references(cls, value: dict[str, str]) -> dict[str, str]:
+        message = "this is no reference to a secret, and the value itself must not stand here"
+        values = [
+            Mistake(message, _REFERENCE_HINT, at=(name,))
+            for name, text in value.items()
+            if not _REFERENCE.fullmatch(text)
+        ]
+        _refuse([*_environment_names(value), *values])
         return value
 
     @field_validator("parameters")
     @classmethod
     def _parameter_names(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
+        mistakes = []
         for name in value:
-            if not re.fullmatch(r"[A-Za-z_][\w.-]*", name):
-                raise ValueError(f"{name!r} cannot be a parameter: begin with a letter, then letters, digits, _ . -")
-            if _PROGRAM_CHANGING.fullmatch(name):
-                raise ValueError(f"{name!r} would change the program that runs, not its parameters")
+            if not re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII) or len(name) > LONGEST_NAME:
+                hint = "begin with a letter, then letters, digits, _ . -"
+                mistakes.append(Mistake(f"{name!r} cannot be a parameter", hint, at=(name,)))
+            elif _PROGRAM_CHANGING.fullmatch(name):
+                message = f"{name!r} would change the program that runs, not its parameters"
+                mistakes.append(Mistake(message, "give it another name, or put it into env:", at=(name,)))
+        _refuse(mistakes)
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        wrong = list(_contradictions(self))
-        if wrong:
-            raise ValueError("\n".join(wrong))
+        _refuse(contradictions.found(self))
         return self
 
     @property
@@ -277,50 +270,43 @@ class Spec(_Strict):
         return any(axis.values is None or len(axis.values) > 1 for axis in self.parameters.values())
 
 
-def _contradictions(spec: Spec) -> list[str]:
-    wrong = []
-    if spec.serve is not None and spec.mode not in (None, "auto_start"):
-        wrong.append(f"serve: {spec.serve} is a server, mode: {spec.mode} is not")
-    if spec.run is None and spec.serve is None and spec.code is None and spec.mode != "manual":
-        wrong.append("nothing to run: give run:, serve:, or Python below a line ---")
-    if spec.run is not None and spec.code is not None:
-        wrong.append("the program comes twice: run: and the Python below ---")
-    if spec.entry_point is not None and spec.run is None:
-        wrong.append("entry_point: names a script inside the folder of run:, which is missing")
-    if spec.code is not None:
-        wrong += [
-            f"parameter {name!r} cannot be a Python variable of the code below ---"
-            for name in spec.parameters
-            if not name.isidentifier() or keyword.iskeyword(name)
-        ]
-    if spec.method == "random" and spec.max_runs is None and spec.is_sweep:
-        wrong.append("method: random needs max_runs:")
-    if spec.method in {"grid", "ablation", None}:
-        wrong += [
-            f"parameter {name!r} is a range: method: {spec.method or 'grid'} needs values; or take method: random"
-            for name, axis in spec.parameters.items()
-            if axis.values is None
-        ]
-    if spec.method == "bayes" and spec.metric is None:
-        wrong.append("method: bayes needs metric:, what is it to improve?")
-    return wrong
+def _refuse(mistakes: list[Mistake]) -> None:
+    if mistakes:
+        raise MistakesError(mistakes)
+
+
+def _environment_names(names: dict[str, str]) -> list[Mistake]:
+    mistakes = []
+    for name in names:
+        if not _ENVIRONMENT_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+            message = f"{name!r} cannot be an environment variable"
+            mistakes.append(Mistake(message, "letters, digits and _ only, no digit first", at=(name,)))
+        elif _OURS.fullmatch(name):
+            mistakes.append(Mistake(f"{name!r} is one of our own variables", "take another name", at=(name,)))
+    return mistakes
 
 
 def likely_goal(metric: str) -> Literal["minimize", "maximize"]:
     """Return which end of a metric is better, told by its name: accuracies and scores up, everything else down."""
-    better_high = re.compile(r"(acc|accuracy|auc|auroc|f1|map|ap|bleu|rouge|score|precision|recall|r2|reward|iou|dice)")
-    words = re.split(r"[^a-z0-9]+", metric.lower())
-    return "maximize" if any(better_high.match(word) for word in words) else "minimize"
-
-
-def secret_like(text: str) -> re.Match[str] | None:
-    """Return where `text` holds what looks like a token or a private key."""
-    return _SECRET_LIKE.search(text)
+    words = re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", metric)
+    return "maximize" if any(_BETTER_HIGH.fullmatch(word.lower()) for word in words) else "minimize"
 
 
 def json_schema() -> dict[str, Any]:
-    """Return the one JSON Schema of a cell's header."""
+    """Return the one JSON Schema of a cell's header, the short forms of its values included."""
     schema = Spec.model_json_schema()
-    schema["properties"].pop("code", None)
+    properties, parts = schema["properties"], schema["$defs"]
+    properties.pop("code", None)
     schema["title"] = "deploy cell"
+    scalar: list[dict[str, Any]] = [{"type": kind} for kind in ("string", "number", "boolean", "null")]
+    parts["Parameter"] = {
+        "description": parts["Parameter"]["description"],
+        "anyOf": [{"type": "array", "items": {"anyOf": scalar}, "minItems": 1}, *scalar, parts["Parameter"]],
+    }
+    names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+    for name, short in (("metric", [{"type": "string"}]), ("health", [{"type": "string"}]), ("secrets", names["anyOf"])):
+        long = properties[name].pop("anyOf", None) or [{"type": "object", "additionalProperties": {"type": "string"}}]
+        properties[name] = {"anyOf": [*short, *long], **properties[name]}
+    for name in ("cpu", "memory"):
+        properties[name]["anyOf"] = [{"type": ["string", "number"]}, {"type": "null"}]
     return schema

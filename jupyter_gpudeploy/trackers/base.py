@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """The metrics of one task from one source, as they come."""
+    """The metrics of one task from one source, as they come.
+
+    `generation` grows when the source was written anew: the points handed out before it grew count no more.
+    """
+
+    @property
+    def generation(self) -> int:
+        """How often the source was written anew."""
 
     def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
         """Return the points that are new. `ended` says that the task writes no more, so a last half line counts."""

@@ -1,0 +1,66 @@
+# Everything a newcomer or a machine needs: `make quickstart`, `make lab`, `make test`.
+# The environment is .venv beside this file; it is made when it is missing and renewed when pyproject.toml changes.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN     = $(VENV)/bin
+
+.PHONY: help quickstart lab test lint types contracts unit nbval browser cluster benchmarks clean
+
+help:
+	@echo "make quickstart   run examples/01_quickstart.ipynb headless and print what it found"
+	@echo "make lab          open JupyterLab on the examples"
+	@echo "make test         lint, types, import contracts, tests, example notebooks, browser"
+	@echo "make benchmarks   speed against peers and limits (benchmarks/RESULTS.md)"
+	@echo "make clean        delete .venv and caches"
+
+$(VENV)/.examples: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or later is needed; found $$($(PYTHON) --version). Say which: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "$(PYTHON) cannot make environments: install its venv module (Debian: apt-get install python3-venv)"; exit 1; }
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[examples]'
+	@touch $@
+
+$(VENV)/.test: $(VENV)/.examples
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+quickstart: $(VENV)/.examples
+	$(BIN)/python scripts/quickstart.py
+
+lab: $(VENV)/.examples
+	cd examples && PATH="$(abspath $(BIN)):$$PATH" jupyter lab 01_quickstart.ipynb
+
+test: lint types contracts unit nbval browser cluster
+	@echo "all parts ran"
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.test
+	$(BIN)/mypy
+
+contracts: $(VENV)/.test
+	$(BIN)/lint-imports
+
+unit: $(VENV)/.test
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not browser"
+
+nbval: $(VENV)/.test
+	scripts/check_examples.sh $(BIN)
+
+browser: $(VENV)/.test
+	@if command -v chromium >/dev/null; then $(BIN)/python -m pytest tests/browser -m browser; \
+	 else echo "SKIPPED browser: no chromium on this machine (Debian: apt-get install chromium)"; fi
+
+cluster:
+	@echo "SKIPPED cluster: the Kubernetes backend is not built yet"
+
+benchmarks: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[benchmark]'
+	$(BIN)/python benchmarks/run_all.py
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

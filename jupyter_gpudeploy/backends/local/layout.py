@@ -1,0 +1,106 @@
+"""Where the local backend keeps things, and how a plan is written down.
+
+::
+
+    <root>/
+      runs/<name>/            the folder of a run (events/store.py), and beside what stands there:
+        ref.json              name, uid, fingerprint, created: all that a listing needs
+        supervisor.json       who keeps the run: pid, start time, boot id, host
+        supervisor.lock       held for as long as the supervisor lives
+        supervisor.log        what the supervisor itself had to say: empty, as long as all is well
+        control/              requests to the supervisor, each a whole file
+      runs/.<name>.<uid>.tmp  a run that is being prepared; renamed to its name when it is whole
+      replaced/<name>-<uid>/  runs whose name was given to another
+      envs/<hash>/            environments with the packages that a cell asked for
+      gpus/                   who holds which GPU
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.events.store import RunFolder
+from jupyter_gpudeploy.plan.types import Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpudeploy.plan.types import Argv
+
+FIRST_EXECUTED = 1000
+"""The number of the first `execute` of a run; the numbers of a plan's tasks lie below."""
+
+
+def state_root() -> Path:
+    """Return where everything is kept: JUPYTER_GPUDEPLOY_HOME, else below the user's state folder."""
+    home = os.environ.get("JUPYTER_GPUDEPLOY_HOME")
+    if home:
+        return Path(home).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "jupyter_gpudeploy"
+
+
+class LocalFolder(RunFolder):
+    """The folder of a local run, with what only the local backend keeps there."""
+
+    @property
+    def ref_file(self) -> Path:
+        """`ref.json`."""
+        return self.path / "ref.json"
+
+    @property
+    def supervisor_file(self) -> Path:
+        """`supervisor.json`."""
+        return self.path / "supervisor.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """`supervisor.lock`."""
+        return self.path / "supervisor.lock"
+
+    @property
+    def supervisor_log(self) -> Path:
+        """`supervisor.log`."""
+        return self.path / "supervisor.log"
+
+    @property
+    def setup_log(self) -> Path:
+        """`logs/setup.log`, what installing the requirements printed."""
+        return self.path / "logs" / "setup.log"
+
+    @property
+    def control(self) -> Path:
+        """`control/`."""
+        return self.path / "control"
+
+    @property
+    def root(self) -> Path:
+        """The state root that this run lies in, two floors up."""
+        return self.path.parent.parent
+
+
+def words_to_json(argv: Argv) -> list[list[Any]]:
+    """Return an argv as JSON; a slot is `{"slot": name}`, so no text can be taken for one."""
+    return [[{"slot": part.value} if isinstance(part, Slot) else part for part in parts] for parts in argv]
+
+
+def words_from_json(argv: Sequence[Sequence[Any]]) -> Argv:
+    """Return the argv that `words_to_json` wrote."""
+    return tuple(
+        tuple(Slot(part["slot"]) if isinstance(part, dict) else str(part) for part in parts) for parts in argv
+    )  # fmt: skip
+
+
+def record_text(record: Mapping[str, Any]) -> str:
+    """Return a record as text: one key a line, one task a line; the same record gives the same text."""
+    lines = []
+    for key, value in record.items():
+        if key == "tasks" and value:
+            tasks = ",\n  ".join(json.dumps(task, default=str) for task in value)
+            lines.append(f' "tasks": [\n  {tasks}\n ]')
+        else:
+            lines.append(f" {json.dumps(key)}: {json.dumps(value, default=str)}")
+    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -1,0 +1,207 @@
+"""Which process is whose, and how a tree of them ends without hitting an innocent one.
+
+A pid alone names nobody: it is given again. A process is known by its pid, the time it started (clock ticks since
+boot, field 22 of /proc/<pid>/stat) and the boot it belongs to. Processes of a run carry its uid and their task in
+their environment, so they are found again when whoever started them is gone.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import signal
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from jupyter_gpudeploy.backends.local.procfs import PROC, Identity, boot_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+RUN_MARK = "GPUDEPLOY_RUN"
+TASK_MARK = "GPUDEPLOY_TASK"
+_STAT_STATE, _STAT_PARENT, _STAT_SESSION, _STAT_START = 0, 1, 3, 19
+_KILL_SECONDS = 5.0
+
+
+def boot_time() -> float | None:
+    """Return when this machine started, in seconds since the epoch; None if it does not say."""
+    for line in (PROC / "stat").read_text().splitlines():
+        if line.startswith("btime "):
+            return float(line.split()[1])
+    return None
+
+
+def identity(pid: int) -> Identity | None:
+    """Return who has this pid now; None for nobody, and for one that has ended and was not yet waited for."""
+    stat = _stat(pid)
+    return None if stat is None else Identity(pid, int(stat[_STAT_START]), boot_id())
+
+
+def is_alive(who: Identity) -> bool:
+    """Return whether it is still this process that has the pid."""
+    return who.boot_id == boot_id() and identity(who.pid) == who
+
+
+def session(pid: int) -> int | None:
+    """Return the session of a living process."""
+    stat = _stat(pid)
+    return None if stat is None else int(stat[_STAT_SESSION])
+
+
+def children(pid: int) -> list[int]:
+    """Return the children of all threads of a process, ended ones included."""
+    if not _kernel_lists_children():
+        return _children_by_scan(pid)
+    found: list[int] = []
+    try:
+        threads = os.listdir(f"/proc/{pid}/task")  # noqa: PTH208 - called for each trial
+    except OSError:
+        return found
+    for thread in threads:
+        try:
+            with open(f"/proc/{pid}/task/{thread}/children", "rb") as stream:  # noqa: PTH123 - called for each trial
+                found.extend(map(int, stream.read().split()))
+        except OSError:
+            continue
+    return found
+
+
+def descendants(pids: Iterable[int]) -> list[int]:
+    """Return all that descend from these, nearest first, without these themselves."""
+    found: list[int] = []
+    waiting = list(pids)
+    seen = set(waiting)
+    while waiting:
+        for child in children(waiting.pop(0)):
+            if child not in seen:
+                seen.add(child)
+                found.append(child)
+                waiting.append(child)
+    return found
+
+
+def marks(pid: int) -> tuple[str, str] | None:
+    """Return (run uid, task) that a process was started with; None if it carries no mark or cannot be read."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as stream:  # noqa: PTH123 - called for every process of the machine
+            environment = stream.read()
+    except OSError:
+        return None
+    if RUN_MARK.encode() not in environment:
+        return None
+    values = dict(part.partition(b"=")[::2] for part in environment.split(b"\0"))
+    run, task = values.get(RUN_MARK.encode()), values.get(TASK_MARK.encode(), b"")
+    return None if run is None else (run.decode(errors="replace"), task.decode(errors="replace"))
+
+
+def tree(run: str, task: int | None = None) -> list[Identity]:
+    """Return the living processes of a run or of one of its tasks: those that carry its mark, and their descendants."""
+    wanted = None if task is None else str(task)
+    marked = []
+    for pid in _all_pids():
+        found = marks(pid)
+        if found is not None and found[0] == run and wanted in (None, found[1]):
+            marked.append(pid)
+    return identities({*marked, *descendants(marked)} - {os.getpid()})
+
+
+def identities(pids: Iterable[int]) -> list[Identity]:
+    """Return the living ones among these pids."""
+    return [who for pid in sorted(set(pids)) if (who := identity(pid)) is not None]
+
+
+def send(who: Identity, number: signal.Signals) -> None:
+    """Send a signal to this process and to no other. One that has ended, or is not ours, is left alone."""
+    try:
+        descriptor = os.pidfd_open(who.pid)
+    except ProcessLookupError:
+        return
+    except OSError:
+        if is_alive(who):
+            _kill(who.pid, number)
+        return
+    try:
+        if is_alive(who):
+            signal.pidfd_send_signal(descriptor, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+    finally:
+        os.close(descriptor)
+
+
+class Ending:
+    """The end of some processes, in steps: terminated first, killed after `grace` seconds, until `find` finds nobody.
+
+    `find` is asked at every step, so that children which appear meanwhile end too. `left` is who is still there
+    some seconds after being killed: only the kernel can hold those.
+    """
+
+    def __init__(self, find: Callable[[], Iterable[Identity]], grace: float) -> None:
+        self._find = find
+        self._terminated: set[Identity] = set()
+        self._deadline = time.monotonic() + grace
+        self.left: list[Identity] = []
+
+    def hurry(self, grace: float) -> None:
+        """Kill after `grace` seconds from now, if that is sooner."""
+        self._deadline = min(self._deadline, time.monotonic() + grace)
+
+    def step(self) -> bool:
+        """Do what is due now; return whether it is over."""
+        self.left = list(self._find())
+        now = time.monotonic()
+        if not self.left or now > self._deadline + _KILL_SECONDS:
+            return True
+        for who in self.left:
+            if now >= self._deadline:
+                send(who, signal.SIGKILL)
+            elif who not in self._terminated:
+                self._terminated.add(who)
+                send(who, signal.SIGTERM)
+        return False
+
+
+def end_tree(run: str, task: int | None = None, *, grace: float = 10.0) -> list[Identity]:
+    """End a run's processes, or one task's, found by their marks. Blocks; return who could not be ended."""
+    ending = Ending(lambda: tree(run, task), grace)
+    while not ending.step():
+        time.sleep(0.02)
+    return ending.left
+
+
+def _kill(pid: int, number: signal.Signals) -> None:
+    try:
+        os.kill(pid, number)
+    except (ProcessLookupError, PermissionError):
+        pass
+
+
+def _stat(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/<pid>/stat from the third on, since a name may hold blanks; None for the dead."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123 - called for every process of the machine
+            fields = stream.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if not fields or fields[_STAT_STATE] in (b"Z", b"X") else fields
+
+
+@functools.cache
+def _kernel_lists_children() -> bool:
+    return Path("/proc/thread-self/children").exists()
+
+
+def _children_by_scan(pid: int) -> list[int]:
+    """The same as `children` on a kernel that lists none (built without CONFIG_PROC_CHILDREN)."""
+    found = []
+    for candidate in _all_pids():
+        stat = _stat(candidate)
+        if stat is not None and int(stat[_STAT_PARENT]) == pid:
+            found.append(candidate)
+    return found
+
+
+def _all_pids() -> Iterator[int]:
+    return (int(name) for name in os.listdir("/proc") if name.isdigit())  # noqa: PTH208 - names are wanted, not paths

@@ -1,0 +1,135 @@
+"""What a task runs: its command and its environment, filled in from the record. Everything fixed is prepared once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.backends.local import control
+from jupyter_gpudeploy.backends.local.layout import FIRST_EXECUTED, words_from_json
+from jupyter_gpudeploy.backends.local.processes import RUN_MARK, TASK_MARK
+from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.plan.types import Slot, fill
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_gpudeploy.backends.local.layout import LocalFolder
+
+HOST = "127.0.0.1"
+
+
+class Program:
+    """The tasks of one record, ready to be started. `python` is the interpreter that runs them."""
+
+    def __init__(self, record: Mapping[str, Any], folder: LocalFolder, python: str) -> None:
+        self.record = record
+        self.python = python
+        self.uid: str = record["uid"]
+        self._folder = folder
+        self._tasks = {task["number"]: task for task in record["tasks"]}
+        self._environment = self._prepared()
+        self._found: dict[tuple[str, str], str] = {}
+
+    def task(self, number: int) -> Mapping[str, Any]:
+        """Return what the record says of a task, or what `execute` was asked for."""
+        if number in self._tasks:
+            return self._tasks[number]
+        argv = control.executed_argv(self._folder, number)
+        self._tasks[number] = {
+            "number": number,
+            "name": shlex.join(argv),
+            "parameters": {},
+            "argv": [[text] for text in argv],
+            "environment": {},
+        }
+        return self._tasks[number]
+
+    def command(self, number: int, port: int | None = None) -> list[str]:
+        """Return the argv of a task, every slot filled."""
+        slots = {
+            Slot.PYTHON: self.python,
+            Slot.CODE: str(self._folder.code),
+            Slot.OUTPUT: str(self._folder.output(number)),
+            Slot.HOST: HOST,
+        }
+        if port is not None:
+            slots[Slot.PORT] = str(port)
+        return fill(words_from_json(self.task(number)["argv"]), slots)
+
+    def script(self) -> str:
+        """Return the program that a warm start forks."""
+        return fill(
+            words_from_json([self.record["warm"]["script"]]),
+            {Slot.PYTHON: self.python, Slot.CODE: str(self._folder.code)},
+        )[0]
+
+    def shared_environment(self) -> dict[str, str]:
+        """Return what is the same for all tasks, without secrets."""
+        return dict(self._environment)
+
+    def environment(self, number: int, attempt: int, extra: Mapping[str, str]) -> dict[str, str]:
+        """Return the whole environment of an attempt. Raises BackendError for a secret that is not to be found."""
+        task = self.task(number)
+        own = {
+            TASK_MARK: str(number),
+            "GPUDEPLOY_ATTEMPT": str(attempt),
+            "GPUDEPLOY_TASK_NAME": task["name"],
+            "GPUDEPLOY_OUTPUT": str(self._folder.output(number)),
+            "GPUDEPLOY_METRICS": str(self._folder.metrics_file(number)),
+            "GPUDEPLOY_PARAMETERS": json.dumps(task["parameters"]),
+        }
+        return {**self._environment, **task["environment"], **self._secrets(), **extra, **own}
+
+    def executable(self, name: str, environment: Mapping[str, str]) -> str:
+        """Return the file that a command's first word names. Raises BackendError."""
+        if "/" in name:
+            return name
+        path = environment.get("PATH", os.defpath)
+        if (name, path) not in self._found:
+            for place in path.split(os.pathsep):
+                candidate = Path(place or ".") / name
+                if os.access(candidate, os.X_OK) and candidate.is_file():
+                    self._found[name, path] = str(candidate)
+                    break
+            else:
+                raise BackendError(f"no program {name!r} on PATH")
+        return self._found[name, path]
+
+    def _prepared(self) -> dict[str, str]:
+        """Return the kernel's environment, with the interpreter's own programs found first, and the plan's own."""
+        environment = {"PYTHONUNBUFFERED": "1", **os.environ}
+        programs = Path(self.python).parent
+        environment["PATH"] = os.pathsep.join([str(programs), environment.get("PATH", os.defpath)])
+        if (programs.parent / "pyvenv.cfg").exists():
+            environment["VIRTUAL_ENV"] = str(programs.parent)
+        environment.update(self.record["environment"])
+        environment[RUN_MARK] = self.uid
+        environment["GPUDEPLOY_RUN_NAME"] = self.record["name"]
+        return environment
+
+    def _secrets(self) -> dict[str, str]:
+        """Look the secrets up, anew for each attempt, so that they are never kept."""
+        return {name: _secret(name, where) for name, where in self.record["secrets"].items()}
+
+
+def is_executed(number: int) -> bool:
+    """Return whether this is the number of an `execute`, not of a task of the plan."""
+    return number >= FIRST_EXECUTED
+
+
+def _secret(name: str, where: Mapping[str, str]) -> str:
+    if where["source"] == "env":
+        value = os.environ.get(where["key"])
+        if value is None:
+            raise BackendError(f"secret {name}: the environment variable {where['key']} is not set")
+        return value
+    if where["source"] == "file":
+        try:
+            return Path(where["key"]).expanduser().read_text("utf-8").strip()
+        except OSError as error:
+            raise BackendError(f"secret {name}: {where['key']}: {error.strerror}") from None
+    raise BackendError(f"secret {name}: this machine knows no secrets of a cluster")

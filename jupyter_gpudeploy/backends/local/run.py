@@ -1,0 +1,310 @@
+"""One run while it is kept: which task starts when, what becomes of those that end, and when all is over."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.backends.local import processes
+from jupyter_gpudeploy.backends.local.attempts import Outcome
+from jupyter_gpudeploy.backends.local.control import Requests
+from jupyter_gpudeploy.backends.local.ends import verdict
+from jupyter_gpudeploy.backends.local.loop import Loop
+from jupyter_gpudeploy.backends.local.program import Program, is_executed
+from jupyter_gpudeploy.backends.local.starter import Live, Starter, Turn
+from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.events.types import State
+from jupyter_gpudeploy.quantities import format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from jupyter_gpudeploy.backends.local.attempts import Attempt
+    from jupyter_gpudeploy.backends.local.layout import LocalFolder
+    from jupyter_gpudeploy.backends.local.procfs import Identity
+    from jupyter_gpudeploy.backends.local.replicas import Replicas
+    from jupyter_gpudeploy.backends.local.states import Chronicle
+
+_TICK_SECONDS = 0.1
+_LEASE_SECONDS = 0.5
+_LEFTOVER_GRACE = 2.0
+_LONGEST_PAUSE = 60.0
+_DEFAULT_GRACE = 10.0
+_WIND_SECONDS = 0.03
+
+
+class KeptRun:
+    """Keeps one run: `keep` returns when it has ended, which is then in the journal."""
+
+    def __init__(self, folder: LocalFolder, record: Mapping[str, Any], chronicle: Chronicle) -> None:
+        self._folder = folder
+        self._record = record
+        self._chronicle = chronicle
+        self._is_manual = record["kind"] == "manual"
+        self._parallelism: int = record["parallelism"]
+        self._loop = Loop(self._on_blind)
+        self._requests = Requests(folder)
+        self._setup: Attempt | None = None
+        self._starter: Starter | None = None
+        self._replicas: Replicas | None = None
+        self._waiting: deque[Turn] = deque()
+        self._executes: deque[Turn] = deque()
+        self._later: dict[int, Turn] = {}
+        self._live: dict[int, Live] = {}
+        self._results: dict[int, Outcome] = {}
+        self._asked: float | None = None
+        self._deadline: float | None = None
+        self._verdict: Outcome | None = None
+        self._winding: processes.Ending | None = None
+        self._is_over = False
+
+    def ask_to_stop(self) -> None:
+        """End soon. May be called from a signal handler."""
+        self._asked = _DEFAULT_GRACE
+
+    def keep(self) -> None:
+        """Keep the run until it has ended."""
+        self._loop.every(_TICK_SECONDS, self._tick)
+        self._prepare()
+        self._loop.every(_LEASE_SECONDS, self._fill)
+        while not self._is_over:
+            if self._asked is not None:
+                grace, self._asked = self._asked, None
+                self._stop(grace)
+            self._loop.turn(1.0)
+        self._loop.close()
+        final = self._verdict or verdict(self._record["kind"], self._results)
+        self._chronicle.run(final.state, final.reason)
+
+    def _prepare(self) -> None:
+        """Install what is missing, then begin."""
+        if not self._record.get("missing"):
+            self._begin(self._record["python"])
+            return
+        from jupyter_gpudeploy.backends.local.environments import start_setup
+
+        count = len(self._record["missing"])
+        self._chronicle.run(State.STARTING, f"installing {count} package{'s' if count > 1 else ''}")
+        self._setup = start_setup(self._loop, self._folder, self._record, self._on_setup)
+
+    def _on_setup(self, outcome: Outcome, python: str) -> None:
+        self._setup = None
+        if self._deadline is not None:
+            self._judge()
+        elif outcome.state is State.SUCCEEDED:
+            self._begin(python)
+        else:
+            self._verdict = outcome
+            self._wind_up()
+
+    def _begin(self, python: str) -> None:
+        program = Program(self._record, self._folder, python)
+        self._starter = Starter(self._folder, program, self._loop, self._chronicle)
+        self._take_up_past()
+        if self._record["service"]:
+            from jupyter_gpudeploy.backends.local.replicas import Replicas
+
+            total = len(self._record["tasks"])
+            self._replicas = Replicas(self._loop, self._record["service"], total, self._chronicle)
+        elif not self._is_manual:
+            self._chronicle.run(State.RUNNING)
+        elif self._record["max_seconds"]:
+            self._loop.after(self._record["max_seconds"], self._on_manual_limit)
+        self._fill()
+
+    def _take_up_past(self) -> None:
+        """Queue what has no end yet; keep the ends that an earlier supervisor saw."""
+        past = self._chronicle.past.tasks
+        for task in self._record["tasks"]:
+            number = task["number"]
+            status = past[number]
+            if status.state.is_final:
+                self._results[number] = Outcome(status.state, status.reason, status.exit_code)
+            else:
+                self._waiting.append(self._turn(number))
+
+    def _turn(self, number: int) -> Turn:
+        """Return the next attempt of a task: after all that have begun, told by the journal or by a log."""
+        begun = self._chronicle.started.get(number, 0)
+        if begun or not self._chronicle.is_new:
+            begun = max(begun, len(self._folder.log_files(number)))
+        return Turn(number, begun + 1, self._chronicle.failures.get(number, 0))
+
+    def _tick(self) -> None:
+        grace, numbers = self._requests.poll()
+        past = self._chronicle.past.tasks
+        for number in numbers:
+            if not (number in past and past[number].state.is_final):
+                self._executes.append(self._turn(number))
+        if numbers:
+            self._fill()
+        if grace is not None:
+            self._stop(grace)
+        self._loop.reap()
+        _ = self._chronicle.is_behind
+
+    def _fill(self) -> None:
+        """Start what can be started now."""
+        if self._starter is None or self._deadline is not None:
+            return
+        if self._is_manual and not self._hold():
+            return
+        while self._executes:
+            self._start(self._executes.popleft(), self._executes)
+        while self._waiting and len(self._live) < self._parallelism:
+            if not self._start(self._waiting.popleft(), self._waiting):
+                break
+        self._judge()
+
+    def _hold(self) -> bool:
+        """Lease what a manual run holds for as long as it is up; return whether it has it."""
+        if self._starter is None or self._starter.held is not None:
+            return True
+        try:
+            self._starter.held = self._starter.lease(None)
+        except BackendError as error:
+            self._verdict = Outcome(State.FAILED, error.message)
+            self._wind_up()
+        if self._starter.held is None:
+            return False
+        self._chronicle.run(State.READY, gpus=list(self._starter.held.devices))
+        return True
+
+    def _start(self, turn: Turn, queue: deque[Turn]) -> bool:
+        """Start one attempt; put it back, and return False, when there is no room for it now."""
+        if self._starter is None:
+            return False
+        try:
+            lease = self._starter.lease(turn.task)
+            if lease is None:
+                queue.appendleft(turn)
+                return False
+            live = self._starter.start(turn, lease, self._on_end)
+        except BackendError as error:
+            self._settle(turn, Outcome(State.FAILED, error.message, again=False))
+            return True
+        except OSError as error:
+            return self._on_no_room(turn, queue, error)
+        self._live[turn.task] = live
+        state = State.STARTING if self._replicas and not is_executed(turn.task) else State.RUNNING
+        self._chronicle.task(turn.task, state, attempt=turn.attempt, details=live.details)
+        if self._replicas is not None and not is_executed(turn.task):
+            self._replicas.add(live)
+        if self._record["max_seconds"] and not self._is_manual:
+            self._limit(live)
+        return True
+
+    def _on_no_room(self, turn: Turn, queue: deque[Turn], error: OSError) -> bool:
+        """Go on with as many as there are, when no further one can be started; with none there are, it has failed."""
+        if not self._live:
+            self._settle(turn, Outcome(State.FAILED, f"cannot be started: {os.strerror(error.errno or 0)}"))
+            return True
+        if self._parallelism > len(self._live):
+            self._parallelism = len(self._live)
+            self._chronicle.notice(f"{os.strerror(error.errno or 0)}: {self._parallelism} tasks at a time from now on")
+        queue.appendleft(turn)
+        return False
+
+    def _limit(self, live: Live) -> None:
+        limit: float = self._record["max_seconds"]
+        if self._replicas is None:
+            outcome = Outcome(State.FAILED, f"took longer than max_hours ({format_seconds(limit)})", again=False)
+        else:
+            outcome = Outcome(State.STOPPED, f"max_hours is over ({format_seconds(limit)})", again=False)
+        live.attempt.limit(limit, outcome)
+
+    def _on_manual_limit(self) -> None:
+        self._verdict = Outcome(State.STOPPED, f"max_hours is over ({format_seconds(self._record['max_seconds'])})")
+        self._stop(_DEFAULT_GRACE)
+
+    def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        live = self._live.pop(attempt.task)
+        if self._starter is not None:
+            self._starter.ended(live)
+        if self._replicas is not None:
+            self._replicas.remove(live)
+            if outcome.state is State.SUCCEEDED and not is_executed(attempt.task):
+                outcome = Outcome(State.FAILED, "the server ended by itself (exit code 0)", 0)
+        self._settle(live.turn, outcome)
+        if self._deadline is None:
+            self._fill()
+        else:
+            self._judge()
+
+    def _settle(self, turn: Turn, outcome: Outcome) -> None:
+        """Note an end, or that there will be a further attempt."""
+        again = outcome.state is State.FAILED and outcome.again and self._deadline is None
+        if again and turn.failures < self._record["retries"] and not is_executed(turn.task):
+            pause = min(2.0**turn.failures, _LONGEST_PAUSE)
+            further = Turn(turn.task, turn.attempt + 1, turn.failures + 1)
+            reason = f"{outcome.reason}; attempt {further.attempt} in {pause:g} s"
+            self._chronicle.task(
+                turn.task, State.WAITING, attempt=further.attempt, reason=reason, exit_code=outcome.exit_code,
+                details={"retry_in": pause},
+            )  # fmt: skip
+            self._later[turn.task] = further
+            self._loop.after(pause, lambda: self._requeue(turn.task))
+        else:
+            self._results[turn.task] = outcome
+            self._chronicle.task(
+                turn.task, outcome.state, attempt=turn.attempt, reason=outcome.reason, exit_code=outcome.exit_code
+            )
+        if self._replicas is not None and self._live:
+            self._replicas.tell()
+
+    def _requeue(self, task: int) -> None:
+        turn = self._later.pop(task, None)
+        if turn is not None:
+            self._waiting.appendleft(turn)
+            self._fill()
+
+    def _stop(self, grace: float) -> None:
+        """End everything: what runs within `grace` seconds, what waits at once."""
+        if self._winding is not None:
+            self._winding.hurry(grace)
+        deadline = time.monotonic() + grace
+        self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
+        for turn in [*self._waiting, *self._later.values(), *self._executes]:
+            self._settle(turn, Outcome(State.STOPPED, "stopped before it started"))
+        for queue in (self._waiting, self._later, self._executes):
+            queue.clear()
+        self._verdict = self._verdict or Outcome(State.STOPPED, "stopped")
+        for live in list(self._live.values()):
+            live.attempt.end(Outcome(State.STOPPED, "stopped"), grace)
+        if self._setup is not None:
+            self._setup.end(Outcome(State.STOPPED, "stopped"), grace)
+        self._judge()
+
+    def _judge(self) -> None:
+        """See whether nothing is left to be done."""
+        is_busy = self._live or self._waiting or self._later or self._executes or self._setup
+        if self._winding is None and not is_busy and not (self._is_manual and self._deadline is None):
+            self._wind_up()
+
+    def _wind_up(self) -> None:
+        """End whatever is still there of the run, then it is over."""
+        if self._starter is not None:
+            self._starter.close()
+        grace = _LEFTOVER_GRACE
+        if self._deadline is not None:
+            grace = max(self._deadline - time.monotonic(), _LEFTOVER_GRACE / 4)
+        self._winding = processes.Ending(_descendants, grace)
+        self._wind()
+
+    def _wind(self) -> None:
+        self._loop.reap()
+        if self._winding is not None and self._winding.step():
+            if self._winding.left:
+                self._chronicle.notice(f"{len(self._winding.left)} processes cannot be ended")
+            self._is_over = True
+        else:
+            self._loop.after(_WIND_SECONDS, self._wind)
+
+    def _on_blind(self, error: OSError) -> None:
+        self._chronicle.notice(f"{error.strerror}: the ends of processes are looked for 50 times a second instead")
+
+
+def _descendants() -> list[Identity]:
+    return processes.identities(processes.descendants([os.getpid()]))

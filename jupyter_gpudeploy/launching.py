@@ -1,0 +1,190 @@
+"""The verbs in Python: plan, launch, attach, runs, compare. The magics are a thin coat over these."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.errors import PlanError, RunExistsError, RunNotFoundError
+from jupyter_gpudeploy.events.types import State
+from jupyter_gpudeploy.names import safe_name
+from jupyter_gpudeploy.plan.types import Note
+from jupyter_gpudeploy.registry import Family, did_you_mean
+from jupyter_gpudeploy.run import Run
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+    from jupyter_gpudeploy.backends.base import Backend, Rendering, RunRef
+    from jupyter_gpudeploy.plan.types import Plan
+    from jupyter_gpudeploy.spec.cell import Asked
+    from jupyter_gpudeploy.spec.models import Spec
+
+BACKENDS = Family("jupyter_gpudeploy.backends")
+DEFAULT_BACKEND = "local"
+_backends: dict[str, Backend] = {}
+
+
+class RunList(list[Run]):
+    """Runs, newest first. Shown as a table."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no runs"
+        width = max(len(run.name) for run in self)
+        return "\n".join(f"{run.name:<{width}}  {run!r}" for run in self)
+
+
+def backend_of(name: str | None = None) -> Backend:
+    """Return the backend of that name; one object a name."""
+    name = name or DEFAULT_BACKEND
+    if name not in _backends:
+        _backends[name] = BACKENDS.load(name)()
+    return _backends[name]
+
+
+def plan(
+    cell: str | Mapping[str, Any] | Spec, *, base_dir: Path | str | None = None, **overrides: Any
+) -> tuple[Plan, ...]:  # noqa: ANN401 - any key of a cell
+    """Return what would be done, without doing it: one Plan, or several for a transcript of several projects.
+
+    `cell` is the text below the `%%deploy` line, a mapping of its header, or a Spec. `overrides` are header keys that
+    win over it (None leaves one alone). `base_dir` is the notebook's folder, the working directory unless given.
+    """
+    base = Path(base_dir or Path.cwd()).resolve()
+    text = cell if isinstance(cell, str) else ""
+    return tuple(_plan(asked, base, text) for asked in _asked(cell, overrides))
+
+
+def _asked(cell: str | Mapping[str, Any] | Spec, overrides: Mapping[str, Any]) -> tuple[Asked, ...]:
+    from jupyter_gpudeploy.spec import cell as cells
+
+    given = {key: value for key, value in overrides.items() if value is not None}
+    if isinstance(cell, str):
+        return cells.read(cell, overrides=given)
+    return cells.read_mapping(cell, overrides=given)
+
+
+def _plan(asked: Asked, base: Path, text: str) -> Plan:
+    from jupyter_gpudeploy.plan.build import build
+
+    remarks = [Note("info", remark.field, remark.message, remark.hint) for remark in asked.remarks]
+    capabilities = backend_of(asked.spec.backend).capabilities()
+    return build(asked.spec, capabilities, base=base, cell=text, remarks=remarks)
+
+
+def render(plan: Plan) -> Rendering:
+    """Return what launching would write."""
+    return backend_of(plan.backend).render(plan)
+
+
+def launch(cell: str | Mapping[str, Any] | Spec, **options: Any) -> Run:  # noqa: ANN401 - those of launch_all
+    """Start what the cell says and return its Run at once; of several, the first. Options as for `launch_all`."""
+    return launch_all(cell, **options)[0]
+
+
+def launch_all(
+    cell: str | Mapping[str, Any] | Spec,
+    *,
+    replace: bool = False,
+    resume: bool = False,
+    take_over: bool = False,
+    base_dir: Path | str | None = None,
+    **overrides: Any,  # noqa: ANN401 - any key of a cell
+) -> tuple[Run, ...]:
+    """Start what the cell says and return its runs at once.
+
+    An unchanged cell finds its run again, whatever its state; `resume` brings a lost one back, `replace` ends the old
+    one, keeps it aside and starts anew. Raises SpecError, PlanError, RunExistsError for a changed cell without
+    `replace`, NotConfirmedError where another kernel drives the run to be replaced and `take_over` is not given.
+    """
+    plans = plan(cell, base_dir=base_dir, **overrides)
+    for one in plans:
+        if one.errors:
+            message = "; ".join(f"{note.field}: {note.message}" for note in one.errors)
+            raise PlanError(f"{one.name}: {message}", hint=one.errors[0].hint)
+    return tuple(start(one, replace=replace, resume=resume, take_over=take_over) for one in plans)
+
+
+def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over: bool = False) -> Run:
+    """Start one plan, or find the run that it already is; a server that has ended is started anew."""
+    backend = backend_of(plan.backend)
+    existing = _find(backend, plan.name)
+    if existing is not None and (replace or _is_down(existing)):
+        existing.must_be_ours(take_over=take_over)
+        existing.stop()
+        backend.archive(existing.ref)
+        existing = None
+    if existing is None:
+        return Run(backend, backend.launch(backend.render(plan)), origin="launched")
+    if existing.ref.fingerprint != plan.fingerprint:
+        changes = differences(existing, plan)
+        raise RunExistsError(
+            f"{plan.name} exists ({existing.state}) and the cell has changed: {'; '.join(changes)}",
+            hint="--replace ends the old one and starts anew; or give a new name",
+        )
+    if resume and existing.state in (State.LOST, State.STOPPED):
+        backend.resume(existing.ref)
+        return Run(backend, existing.ref, origin="resumed")
+    backend.launch(backend.render(plan))
+    return Run(backend, existing.ref, origin="found")
+
+
+def _is_down(run: Run) -> bool:
+    """Return whether this is a server or an environment that has ended: running its cell again means starting it."""
+    return run.kind in ("server", "manual") and run.is_over
+
+
+def differences(run: Run, plan: Plan) -> list[str]:
+    """Return what the plan would change of the run, one line each."""
+    from jupyter_gpudeploy.spec import cell
+
+    record = run.record
+    lines = cell.differences(record.get("spec", {}), plan.spec, cell.code_of(run.cell), cell.code_of(plan.cell))
+    old = {source["path"]: source["sha256"] for source in record.get("sources", [])}
+    edited = (source.path for source in plan.sources if old.get(source.path) not in (None, source.sha256))
+    lines += [f"{Path(path).name} was edited" for path in edited]
+    if record.get("working_dir") != plan.working_dir:
+        lines.append(f"working_dir: {record.get('working_dir')} -> {plan.working_dir}")
+    return lines or ["files of the program were edited"]
+
+
+def runs(backend: str | None = None) -> RunList:
+    """Return every run that is there, newest first."""
+    found = backend_of(backend)
+    return RunList(run for ref in found.find() if (run := _open(found, ref)) is not None)
+
+
+def attach(name: str, backend: str | None = None) -> Run:
+    """Return the run of that name, from whichever kernel it was launched. Raises RunNotFoundError."""
+    chosen = backend_of(backend)
+    run = _find(chosen, name) or _find(chosen, safe_name(name))
+    if run is None:
+        known = [ref.name for ref in chosen.find()]
+        raise RunNotFoundError(f"no run is called {name!r}", hint=did_you_mean(name, known))
+    return run
+
+
+def compare(*wanted: Run | str) -> pd.DataFrame:
+    """Return the trials of several runs in one table, the first column says which run; all sweeps without names."""
+    from jupyter_gpudeploy import frames
+
+    chosen = [run if isinstance(run, Run) else attach(run) for run in wanted] or [
+        run for run in runs() if run.kind in ("job", "sweep")
+    ]
+    return frames.compare([run.parts() for run in chosen])
+
+
+def _find(backend: Backend, name: str) -> Run | None:
+    ref = next((ref for ref in backend.find() if ref.name == name), None)
+    return None if ref is None else _open(backend, ref)
+
+
+def _open(backend: Backend, ref: RunRef) -> Run | None:
+    """Return the Run, or None when it was deleted between being listed and being read."""
+    try:
+        return Run(backend, ref)
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""What a person sees and types: the magics, the displays, the completion. Only this floor may import IPython."""

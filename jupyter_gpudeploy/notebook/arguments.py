@@ -1,0 +1,283 @@
+"""The line behind `%deploy` and `%%deploy`: one table of verbs and options for the parser, the help, the completion.
+
+Written by hand because a wrong line must be our own error that names the nearest word: argparse exits, and IPython's
+UsageError is not seen by nbval as a failing cell.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_gpudeploy.errors import GpuDeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+
+@dataclass
+class Arguments:
+    """What was asked. `names` are runs; `command` is what stands behind `exec NAME --`, word by word."""
+
+    verb: str
+    names: list[str] = field(default_factory=list)
+    command: list[str] = field(default_factory=list)
+    output: str | None = None
+    name: str | None = None
+    backend: str | None = None
+    gpus: int | None = None
+    wait: bool = False
+    dry_run: bool = False
+    replace: bool = False
+    resume: bool = False
+    take_over: bool = False
+    plain: bool = False
+    follow: bool = False
+    yes: bool = False
+    all: bool = False
+    help: bool = False
+    tail: int | None = None
+    trial: int | None = None
+    grace: float | None = None
+    timeout: float | None = None
+    older: float | None = None
+
+
+def _whole(text: str) -> int:
+    if not text.isascii() or not text.isdigit():
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    from jupyter_gpudeploy.quantities import parse_seconds
+
+    return parse_seconds(text)
+
+
+def _variable(text: str) -> str:
+    if not text.isidentifier():
+        raise ValueError(f"{text!r} cannot be the name of a variable")
+    return text
+
+
+class Option(NamedTuple):
+    """One option. `value` is what stands behind it in the help; an empty one makes it a switch."""
+
+    field: str
+    flags: tuple[str, ...]
+    help: str
+    value: str = ""
+    convert: Callable[[str], Any] = str
+
+
+OPTIONS = {
+    option.field: option
+    for option in (
+        Option("output", ("-o", "--output"), "store the result in this variable", "VAR", _variable),
+        Option("name", ("--name",), "what the run is called", "NAME"),
+        Option("backend", ("--backend",), "where it runs", "BACKEND"),
+        Option("gpus", ("--gpus",), "GPUs of each trial or replica", "N", _whole),
+        Option("wait", ("--wait",), "wait until it has ended; fail where it fails"),
+        Option("dry_run", ("--dry-run",), "show the plan, start nothing"),
+        Option("replace", ("--replace",), "put this in the place of the run of that name"),
+        Option("resume", ("--resume",), "go on with what a lost run left undone"),
+        Option("take_over", ("--take-over",), "drive the run from here, away from another kernel"),
+        Option("plain", ("--plain",), "text only"),
+        Option("tail", ("--tail",), "only the last N lines", "N", _whole),
+        Option("follow", ("-f", "--follow"), "go on with what is printed from now on"),
+        Option("trial", ("--trial",), "the number of the trial or replica", "N", _whole),
+        Option("grace", ("--grace",), "seconds between asking and killing", "SECONDS", _seconds),
+        Option("timeout", ("--timeout",), "wait at most so long: 90s, 15m", "TIME", _seconds),
+        Option("older", ("--older",), "those that ended longer ago: 12h, 7d", "AGE", _seconds),
+        Option("all", ("--all",), "every run"),
+        Option("yes", ("-y", "--yes"), "do it without asking back"),
+        Option("help", ("-h", "--help"), "say what can be written here"),
+    )
+}
+
+
+class Verb(NamedTuple):
+    """One verb: what stands behind it, what it does, which options go with it."""
+
+    operands: str
+    help: str
+    options: tuple[str, ...] = ()
+
+
+START = Verb(
+    "[NAME]",
+    "start what the cell says",
+    ("output", "wait", "dry_run", "replace", "resume", "take_over", "name", "backend", "gpus", "plain"),
+)
+CELL_VERBS = {
+    "plan": Verb("", "show what the cell would start", ("output", "name", "backend", "gpus", "plain")),
+    "show": Verb("", "print the files the cell would write", ("output", "name", "backend", "gpus")),
+}
+VERBS = {
+    "help": Verb("[VERB]", "what can be written here"),
+    "ls": Verb("", "every run, newest first", ("output", "backend")),
+    "status": Verb("NAME", "where a run stands now", ("output",)),
+    "attach": Verb("NAME", "the run, with a display that follows it", ("output",)),
+    "watch": Verb("NAME", "the same as attach", ("output",)),
+    "wait": Verb("NAME", "wait until it has ended; fail where it failed", ("output", "timeout", "plain")),
+    "results": Verb("NAME ...", "one row a trial; of several runs, a comparison", ("output",)),
+    "logs": Verb("NAME", "what it printed", ("output", "trial", "tail", "follow")),
+    "exec": Verb("NAME -- COMMAND", "run a command in a manual run", ("output",)),
+    "stop": Verb("NAME ...", "end it, and everything it started", ("output", "grace", "all", "yes")),
+    "resume": Verb("NAME", "go on with what a lost run left undone", ("output", "wait", "plain")),
+    "plan": Verb("NAME", "what was decided when it was started", ("output",)),
+    "show": Verb("NAME", "the cell and the record it was started from", ("output",)),
+    "clean": Verb("NAME ...", "delete what is kept of runs that have ended", ("output", "all", "older", "yes")),
+}
+
+
+def parse_line(line: str) -> Arguments:
+    """Return what `%deploy LINE` asks for. Raises GpuDeployError."""
+    words = _split(line)
+    if not words or words[0] in OPTIONS["help"].flags:
+        return Arguments("help")
+    verb = words.pop(0)
+    if verb not in VERBS:
+        raise GpuDeployError(f"%deploy knows no verb {verb!r}", hint=_nearest(verb, VERBS))
+    return _parse(verb, VERBS[verb], words, f"%deploy {verb}")
+
+
+def parse_cell_line(line: str) -> Arguments:
+    """Return what the first line of a `%%deploy` cell asks for. Raises GpuDeployError."""
+    words = _split(line)
+    if words and words[0] in CELL_VERBS:
+        verb = words.pop(0)
+        return _parse(verb, CELL_VERBS[verb], words, f"%%deploy {verb}")
+    arguments = _parse("start", START, words, "%%deploy")
+    if arguments.names:
+        (name,) = arguments.names
+        if arguments.name not in (None, name):
+            raise GpuDeployError(f"the run has two names: {name} and {arguments.name}", hint="give one")
+        arguments.name = name
+    return arguments
+
+
+def usage(verb: str, *, cell: bool = False) -> str:
+    """Return one line: what can be written, `%deploy logs NAME [--trial N] [--tail N] [-f]`."""
+    known = (CELL_VERBS | {"start": START}) if cell else VERBS
+    words = ["%%deploy" if cell else "%deploy"] + [verb] * (verb != "start")
+    words += [known[verb].operands] if known[verb].operands else []
+    return " ".join(words + [f"[{_form(OPTIONS[name])}]" for name in known[verb].options])
+
+
+def help_text(verb: str | None = None, *, cell: bool = False) -> str:
+    """Return the help: of one verb with its options, or of everything. Raises GpuDeployError for an unknown verb."""
+    if verb is None and not cell:
+        return _whole_help()
+    verb = verb or "start"
+    known = (CELL_VERBS | {"start": START}) if cell else VERBS
+    if verb not in known:
+        raise GpuDeployError(f"%deploy knows no verb {verb!r}", hint=_nearest(verb, known))
+    lines = [usage(verb, cell=cell), "", f"  {known[verb].help}", ""]
+    return "\n".join(lines + _option_lines(known[verb].options)).rstrip() + "\n"
+
+
+def _whole_help() -> str:
+    verbs = [f"  %deploy {name + ' ' + verb.operands:<22} {verb.help}" for name, verb in VERBS.items()]
+    in_cell = [f"  %%deploy {name:<21} {verb.help}" for name, verb in CELL_VERBS.items()]
+    return "\n".join(
+        [
+            "%%deploy [NAME] [options]        start what the cell says, and show it while it runs",
+            *in_cell,
+            *_option_lines(START.options),
+            "",
+            "%deploy VERB [NAME] [options]    see and drive what was started: df = %deploy results NAME",
+            *verbs,
+            "",
+            "%deploy VERB --help tells the options of a verb. The last run started is also in the variable _deploy.",
+            "",
+        ]
+    )
+
+
+def _option_lines(names: tuple[str, ...]) -> list[str]:
+    lines = []
+    for option in (OPTIONS[name] for name in names):
+        form = ", ".join(option.flags) + (f" {option.value}" if option.value else "")
+        lines.append(f"      {form:<18} {option.help}")
+    return lines
+
+
+def _form(option: Option) -> str:
+    return option.flags[0] + (f" {option.value}" if option.value else "")
+
+
+def _split(line: str) -> list[str]:
+    try:
+        return shlex.split(line)
+    except ValueError as error:
+        raise GpuDeployError(f"cannot read {line.strip()!r}: {str(error).lower()}", hint="close the quote") from None
+
+
+def _parse(verb: str, form: Verb, words: list[str], start: str) -> Arguments:
+    arguments = Arguments(verb)
+    words, takes_command = list(words), form.operands.endswith("COMMAND")
+    while words:
+        word = words.pop(0)
+        if word == "--" and takes_command:
+            arguments.command = words
+            break
+        if word.startswith("-") and word != "-":
+            _take_option(arguments, form, word, words, start)
+        elif takes_command and arguments.names:
+            arguments.command = [word, *words]
+            break
+        else:
+            arguments.names.append(word)
+    if not arguments.help:
+        _check_operands(arguments, form, start)
+    return arguments
+
+
+def _take_option(arguments: Arguments, form: Verb, word: str, words: list[str], start: str) -> None:
+    flag, equals, value = word.partition("=")
+    option = next((OPTIONS[name] for name in (*form.options, "help") if flag in OPTIONS[name].flags), None)
+    if option is None:
+        raise _unknown_option(form, flag, start)
+    if not option.value:
+        if equals:
+            raise GpuDeployError(f"{flag} takes no value", hint=f"write {flag} alone")
+        setattr(arguments, option.field, True)
+        return
+    if not equals:
+        if not words or words[0].startswith("--"):
+            raise GpuDeployError(f"{flag} needs a value", hint=f"{start} {_form(option)}")
+        value = words.pop(0)
+    try:
+        setattr(arguments, option.field, option.convert(value))
+    except ValueError as error:
+        raise GpuDeployError(f"{flag}: {error}", hint=f"{start} {_form(option)}") from None
+
+
+def _unknown_option(form: Verb, flag: str, start: str) -> GpuDeployError:
+    flags = [known for name in (*form.options, "help") for known in OPTIONS[name].flags if known.startswith("--")]
+    if any(flag in option.flags for option in OPTIONS.values()):
+        return GpuDeployError(f"{flag} does not go with {start}", hint="its options: " + " ".join(flags))
+    return GpuDeployError(f"{start} knows no option {flag}", hint=_nearest(flag, flags))
+
+
+def _check_operands(arguments: Arguments, form: Verb, start: str) -> None:
+    names, operands = arguments.names, form.operands
+    usage_line = f"usage: {start} {operands}".rstrip()
+    if operands.startswith("NAME") and not names and not (arguments.all or arguments.older is not None):
+        raise GpuDeployError(f"{start} needs the name of a run", hint=f"{usage_line}; %deploy ls lists them")
+    if operands.startswith("NAME") and names and (arguments.all or arguments.older is not None):
+        raise GpuDeployError(f"{start}: a name and --all or --older exclude each other", hint=usage_line)
+    most = None if operands.endswith("...") else int(bool(operands))
+    if most is not None and len(names) > most:
+        raise GpuDeployError(f"{start}: {names[most]!r} is too much", hint=usage_line)
+    if operands.endswith("COMMAND") and not arguments.command:
+        raise GpuDeployError(f"{start} needs a command", hint=usage_line)
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    from jupyter_gpudeploy.registry import did_you_mean
+
+    return did_you_mean(word, known)

@@ -1,0 +1,282 @@
+"""What each verb does: read the arguments, call the package, return a value. IPython shows the value."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy import launching
+from jupyter_gpudeploy.errors import GpuDeployError, NotConfirmedError
+from jupyter_gpudeploy.events.text import plain
+from jupyter_gpudeploy.notebook import live
+from jupyter_gpudeploy.notebook.arguments import help_text
+from jupyter_gpudeploy.notebook.reprs import Text, plan_bundle
+from jupyter_gpudeploy.quantities import format_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from IPython.core.interactiveshell import InteractiveShell
+
+    from jupyter_gpudeploy.notebook.arguments import Arguments
+    from jupyter_gpudeploy.run import Run
+
+LINES_A_SECOND = 2000
+BYTES_A_SECOND = 400_000
+DEFAULT_GRACE = 10.0
+_UNITS = (("d", 86400), ("h", 3600), ("m", 60))
+
+
+def line_verb(shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - each verb's own value
+    """Do what `%deploy` was asked and return the value."""
+    if asked.help:
+        return Text(help_text(asked.verb))
+    value = _LINE[asked.verb](shell, asked)
+    return _stored(shell, asked, value)
+
+
+def cell_verb(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
+    """Do what `%%deploy` was asked with the text below it."""
+    if asked.help:
+        print(help_text(asked.verb, cell=True))  # noqa: T201 - the answer, in the cell that asked
+        return
+    if not cell.strip():
+        raise GpuDeployError("the cell is empty", hint="write what to run below the line, or see %deploy help")
+    if asked.verb in ("plan", "show") or asked.dry_run:
+        _dry_run(shell, asked, cell)
+        return
+    started = launching.launch_all(
+        cell,
+        name=asked.name,
+        backend=asked.backend,
+        gpus=asked.gpus,
+        replace=asked.replace,
+        resume=asked.resume,
+        take_over=asked.take_over,
+    )
+    shell.user_ns["_deploy"] = started[0]
+    _stored(shell, asked, _one_or_all(started))
+    for run in started:
+        live.show(shell, run, plain=asked.plain)
+    if asked.wait:
+        for run in started:
+            _wait(shell, run, asked)
+
+
+def _dry_run(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
+    plans = launching.plan(cell, name=asked.name, backend=asked.backend, gpus=asked.gpus)
+    _stored(shell, asked, _one_or_all(plans))
+    for plan in plans:
+        if asked.verb == "show":
+            print(launching.render(plan))  # noqa: T201 - the answer, in the cell that asked
+        else:
+            made = plan_bundle(plan)
+            shell.display_pub.publish(data={"text/plain": made["text/plain"]} if asked.plain else made, metadata={})
+
+
+def _help(_shell: InteractiveShell, asked: Arguments) -> Text:
+    return Text(help_text(asked.names[0] if asked.names else None))
+
+
+def _ls(_shell: InteractiveShell, asked: Arguments) -> launching.RunList:
+    return launching.runs(asked.backend)
+
+
+def _status(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Summary
+    return launching.attach(asked.names[0]).summary()
+
+
+def _attach(_shell: InteractiveShell, asked: Arguments) -> Run:
+    return launching.attach(asked.names[0])
+
+
+def _wait_for(shell: InteractiveShell, asked: Arguments) -> Run:
+    run = launching.attach(asked.names[0])
+    live.show(shell, run, plain=asked.plain)
+    return _wait(shell, run, asked)
+
+
+def _wait(shell: InteractiveShell, run: Run, asked: Arguments) -> Run:
+    try:
+        run.wait(asked.timeout, check=True)
+    except KeyboardInterrupt:
+        print(f"no longer waiting; {run.name} goes on. To wait again: %deploy wait {run.name}")  # noqa: T201 - asked for by Ctrl-C
+    finally:
+        live.settle(shell, run, plain=asked.plain)
+    return run
+
+
+def _results(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a DataFrame
+    if len(asked.names) > 1:
+        return launching.compare(*asked.names)
+    return launching.attach(asked.names[0]).trials()
+
+
+def _logs(_shell: InteractiveShell, asked: Arguments) -> Text | None:
+    run = launching.attach(asked.names[0])
+    if asked.trial is not None and asked.trial not in run.status().tasks:
+        raise GpuDeployError(f"{run.name} has no trial {asked.trial}", hint=f"%deploy status {run.name} lists them")
+    if not asked.follow:
+        text = run.logs(asked.trial, asked.tail)
+        return Text("\n".join(plain(line) for line in text.splitlines()))
+    shown = Valve()
+    try:
+        for line in run.follow(asked.trial or 0, asked.tail):
+            shown.print(plain(line.text))
+    except KeyboardInterrupt:
+        shown.print(f"no longer following; {run.name} goes on. To see more: %deploy logs {run.name} -f", always=True)
+    shown.end()
+    return None
+
+
+def _exec(_shell: InteractiveShell, asked: Arguments) -> int | None:
+    run = launching.attach(asked.names[0])
+    shown = Valve()
+    try:
+        return run.exec(asked.command, stream=lambda line: shown.print(plain(line)))
+    except KeyboardInterrupt:
+        shown.print(f"no longer watching; the command goes on. To end it: %deploy stop {run.name}", always=True)
+        return None
+    finally:
+        shown.end()
+
+
+def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Run, or a RunList
+    grace = DEFAULT_GRACE if asked.grace is None else asked.grace
+    if asked.names:
+        chosen = [launching.attach(name) for name in asked.names]
+    else:
+        chosen = [run for run in launching.runs() if not run.is_over]
+        if chosen and not asked.yes:
+            raise NotConfirmedError(f"this would end {_told(chosen)}", hint="%deploy stop --all --yes")
+    for run in chosen:
+        run.stop(grace)
+    return launching.RunList(chosen) if len(chosen) != 1 else chosen[0]
+
+
+def _resume(shell: InteractiveShell, asked: Arguments) -> Run:
+    run = launching.attach(asked.names[0])
+    launching.backend_of(run.backend_name).resume(run.ref)
+    run = launching.attach(run.name)
+    if not asked.wait:
+        return run
+    live.show(shell, run, plain=asked.plain)
+    return _wait(shell, run, asked)
+
+
+def _record(_shell: InteractiveShell, asked: Arguments) -> Text:
+    run = launching.attach(asked.names[0])
+    record = json.dumps(run.record, indent=2, ensure_ascii=False)
+    if asked.verb == "plan":
+        return Text(record)
+    return Text(f"# --- cell\n{run.cell.rstrip()}\n\n# --- run.json\n{record}")
+
+
+def _clean(_shell: InteractiveShell, asked: Arguments) -> None:
+    chosen = _to_clean(asked)
+    if chosen and not asked.yes:
+        size = sum(_size(run) for run in chosen)
+        words = " ".join([*asked.names, *["--all"] * asked.all])
+        words += f" --older {_age(asked.older)}" if asked.older is not None else ""
+        raise NotConfirmedError(
+            f"this would delete {_told(chosen)}, {format_memory(size)} of logs, metrics and outputs",
+            hint=f"%deploy clean {words} --yes",
+        )
+    for run in chosen:
+        run.remove(yes=True)
+    print(f"deleted: {', '.join(run.name for run in chosen) or 'nothing'}")  # noqa: T201 - the answer, in the cell that asked
+
+
+def _to_clean(asked: Arguments) -> list[Run]:
+    if asked.names:
+        chosen = [launching.attach(name) for name in asked.names]
+        for run in chosen:
+            if not run.is_over:
+                raise GpuDeployError(f"{run.name} is {run.state}: only runs that have ended are deleted",
+                                     hint=f"%deploy stop {run.name}")  # fmt: skip
+        return chosen
+    before = time.time() - (asked.older or 0.0)
+    return [run for run in launching.runs() if run.is_over and (run.status().ended or run.ref.created) <= before]
+
+
+def _told(chosen: Sequence[Run]) -> str:
+    hours = sum(run.summary(log_lines=0).gpu_hours for run in chosen)
+    names = ", ".join(run.name for run in chosen[:5]) + (", ..." if len(chosen) > 5 else "")  # noqa: PLR2004 - enough
+    return f"{len(chosen)} run{'s' * (len(chosen) != 1)} ({names}), {hours:.2g} GPU hours"
+
+
+def _age(seconds: float) -> str:
+    unit, size = next(((unit, size) for unit, size in _UNITS if seconds and seconds % size == 0), ("s", 1))
+    return f"{seconds / size:g}{unit}"
+
+
+def _size(run: Run) -> int:
+    total = 0
+    for folder, _, files in os.walk(run.folder):
+        for name in files:
+            try:
+                total += os.lstat(os.path.join(folder, name)).st_size  # noqa: PTH118 - walked names, thousands of them
+            except OSError:
+                continue
+    return total
+
+
+def _one_or_all(values: Sequence[Any]) -> Any:  # noqa: ANN401 - a value, or all of them
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _stored(shell: InteractiveShell, asked: Arguments, value: Any) -> Any:  # noqa: ANN401 - the same value
+    if asked.output is None:
+        return value
+    shell.user_ns[asked.output] = value
+    return None
+
+
+class Valve:
+    """Prints lines as they come, and of a flood no more than a front end takes; says what it left out."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._second, self._lines, self._bytes, self._left_out = 0.0, 0, 0, 0
+
+    def print(self, line: str, *, always: bool = False) -> None:
+        """Print the line, or count it as left out."""
+        now = self._clock()
+        if now - self._second >= 1:
+            self._tell()
+            self._second, self._lines, self._bytes = now, 0, 0
+        self._lines += 1
+        self._bytes += len(line)
+        if always or (self._lines <= LINES_A_SECOND and self._bytes <= BYTES_A_SECOND):
+            print(line)  # noqa: T201 - what was asked for
+        else:
+            self._left_out += 1
+
+    def end(self) -> None:
+        """Say what was left out last."""
+        self._tell()
+
+    def _tell(self) -> None:
+        if self._left_out:
+            print(f"[{self._left_out} lines came too fast to be shown; the log has them]")  # noqa: T201 - see above
+            self._left_out = 0
+
+
+_LINE: dict[str, Callable[[Any, Arguments], Any]] = {
+    "help": _help,
+    "ls": _ls,
+    "status": _status,
+    "attach": _attach,
+    "watch": _attach,
+    "wait": _wait_for,
+    "results": _results,
+    "logs": _logs,
+    "exec": _exec,
+    "stop": _stop,
+    "resume": _resume,
+    "plan": _record,
+    "show": _record,
+    "clean": _clean,
+}

@@ -1,0 +1,311 @@
+"""Run: the handle on what is alive, or was.
+
+A Run holds no process and no thread. Everything it says is read from the run's folder and its backend when it is
+asked, so any number of kernels can hold one, and losing one loses nothing.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import time
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, RLock
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.errors import BackendError, NotConfirmedError, RunFailedError, WaitTimeoutError
+from jupyter_gpudeploy.events.status import Status
+from jupyter_gpudeploy.events.store import JournalReader
+from jupyter_gpudeploy.events.types import State, StateChange
+from jupyter_gpudeploy.quantities import format_seconds
+from jupyter_gpudeploy.summary import Summary, summarize
+from jupyter_gpudeploy.trackers.collect import Collector
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from jupyter_gpudeploy.backends.base import Backend, RunRef
+    from jupyter_gpudeploy.events.types import LogLine
+    from jupyter_gpudeploy.reach import Response
+
+_SHORTEST_SECRET = 6
+
+
+class Run:
+    """One run. Made by `launch`, `attach` and `runs`, not by hand. Safe to use from several threads."""
+
+    def __init__(self, backend: Backend, ref: RunRef, *, origin: str = "attached") -> None:
+        self._backend = backend
+        self.ref = ref
+        self.origin = origin
+        self._folder = backend.folder(ref)
+        self.record: dict[str, Any] = self._folder.record()
+        self._reader = JournalReader(self._folder.events_file)
+        self._status = Status.of(task["number"] for task in self.record["tasks"])
+        self._collector = Collector(self._folder)
+        self._lock = RLock()
+
+    def __repr__(self) -> str:
+        summary = self.summary(log_lines=0)
+        return f"Run({self.name!r}, {summary.state}: {summary.progress}, {format_seconds(summary.seconds)})"
+
+    @property
+    def name(self) -> str:
+        """The name by which `attach` finds it."""
+        return self.ref.name
+
+    @property
+    def title(self) -> str:
+        """The name as it was written."""
+        return str(self.record["title"])
+
+    @property
+    def uid(self) -> str:
+        """Never given to another run, not even one of the same name."""
+        return self.ref.uid
+
+    @property
+    def kind(self) -> str:
+        """`job`, `sweep`, `server` or `manual`."""
+        return str(self.record["kind"])
+
+    @property
+    def backend_name(self) -> str:
+        """The backend it lives on."""
+        return self.ref.backend
+
+    @property
+    def folder(self) -> Path:
+        """Where its journal, logs and outputs are kept on this machine."""
+        return self._folder.path
+
+    @property
+    def cell(self) -> str:
+        """The text of the cell it was launched from."""
+        file = self.folder / "cell.txt"
+        return file.read_text("utf-8") if file.exists() else ""
+
+    @property
+    def notes(self) -> list[dict[str, str]]:
+        """What the plan had to say: `level`, `field`, `message`, `hint`."""
+        return list(self.record.get("notes", []))
+
+    def status(self) -> Status:
+        """Return where the run and its tasks stand now."""
+        with self._lock:
+            self._status.feed(self._reader.poll())
+            if self._status.state.is_final:
+                return self._status
+            reason = self._backend.lost(self.ref)
+            if reason is None:
+                return self._status
+            self._status.feed(self._reader.poll())
+            if self._status.state.is_final:
+                return self._status
+            return self._status.lost(StateChange(time.time(), State.LOST, reason=reason))
+
+    @property
+    def state(self) -> State:
+        """The state of the run as a whole."""
+        return self.status().state
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.state.is_final
+
+    def summary(self, *, log_lines: int = 3) -> Summary:
+        """Return the run at a glance; cheap enough for twice a second."""
+        with self._lock:
+            status = self.status()
+            self._collector.poll(status)
+            summary = summarize(
+                self.record,
+                status,
+                self._collector.latest(),
+                now=time.time(),
+                url=status.tasks[0].details.get("url") if self.kind == "server" and 0 in status.tasks else None,
+                best=self._best_task(),
+                log=self._last_lines(status, log_lines) if log_lines else (),
+            )
+        return replace(summary, notices=[*summary.notices, *self._origin_notice()])
+
+    def wait(self, timeout: float | None = None, *, check: bool = False) -> Run:
+        """Wait until the run has ended; a server, until it is ready. Return the run itself.
+
+        Interrupting ends the waiting, never the run. Raises WaitTimeoutError after `timeout` seconds; with `check`,
+        RunFailedError when it did not succeed.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        pause = 0.02
+        while not self._is_waited_for(status := self.status()):
+            if deadline is not None and time.monotonic() >= deadline:
+                raise WaitTimeoutError(
+                    f"{self.name} is {status.state} after {format_seconds(timeout)}", hint="it goes on; wait again"
+                )
+            time.sleep(pause)
+            pause = min(pause * 1.5, 0.2)
+        if check and status.state in (State.FAILED, State.LOST):
+            raise RunFailedError(f"{self.name} {status.state}: {status.reason}", hint=self._failure_hint(status))
+        return self
+
+    def stop(self, grace_seconds: float = 10) -> Run:
+        """End the run, all its processes and their children; return when it has ended."""
+        if not self.is_over or self.state is State.LOST:
+            self._backend.stop(self.ref, grace_seconds)
+            deadline = time.monotonic() + grace_seconds + 5
+            while not self.is_over and time.monotonic() < deadline:
+                time.sleep(0.05)
+        return self
+
+    def logs(self, task: int | None = None, tail: int | None = None) -> str:
+        """Return what a task printed, or all tasks with their numbers in front. `tail`: the last lines only."""
+        stop = Event()
+        stop.set()
+        numbers = [task] if task is not None else sorted(self.status().tasks)
+        texts = []
+        for number in numbers:
+            front = f"{number} | " if len(numbers) > 1 else ""
+            lines = self._backend.logs(self.ref, number, stop, since=tail)
+            texts += [front + self._masked(line.text) for line in lines]
+        return "\n".join(texts)
+
+    def follow(self, task: int = 0, tail: int | None = None) -> Iterator[LogLine]:
+        """Yield what a task printed and prints, until it has ended."""
+        for line in self._backend.logs(self.ref, task, Event(), since=tail):
+            yield replace(line, text=self._masked(line.text))
+
+    def metrics(self) -> pd.DataFrame:
+        """Return every metric point, one row each (`frames.metrics` says the columns)."""
+        from jupyter_gpudeploy import frames
+
+        return frames.metrics(self.record, self._collected())
+
+    def trials(self) -> pd.DataFrame:
+        """Return one row a task: parameters, last and best metrics, state, seconds, exit code."""
+        from jupyter_gpudeploy import frames
+
+        return frames.trials(self.record, self.status(), self._collected())
+
+    def best(self) -> dict[str, Any]:
+        """Return the best trial (`trial`, `parameters`, `value`, `output`), never one whose metric is NaN or infinite."""
+        from jupyter_gpudeploy import frames
+
+        found = frames.best(self.record, self.status(), self._collected())
+        return {**found, "output": self.output_dir(found["trial"])}
+
+    def figure(self, kind: str = "compare", metric: str | None = None) -> go.Figure:
+        """Return a plotly figure: `compare` shows the trials, `metrics` the curves over the steps."""
+        from jupyter_gpudeploy import figures
+
+        wanted = metric or (self.record.get("metric") or {}).get("name")
+        if kind == "metrics":
+            return figures.curves(self.metrics(), wanted, self.trials())
+        if kind == "compare":
+            return figures.compare(self.trials(), wanted, self._parameter_names())
+        raise BackendError(f"there is no figure {kind!r}", hint="compare or metrics")
+
+    @property
+    def url(self) -> str:
+        """Where the server is reached. Raises BackendError while it has no address."""
+        return self._backend.endpoint(self.ref).url
+
+    def request(self, path: str = "/", *, json: object = None, **options: Any) -> Response:  # noqa: ANN401 - those of reach.send
+        """Send one request to the server: `run.request("/predict", json={...}).json()`."""
+        from jupyter_gpudeploy import reach
+
+        return reach.send(self._backend.endpoint(self.ref), path, json_body=json, **options)
+
+    def exec(self, command: str | Sequence[str], *, stream: Callable[[str], object] | None = print) -> int:
+        """Run one more command in a manual run's environment, hand its lines to `stream`, return its exit code.
+
+        Interrupting ends the watching, never the command: `run.stop()` ends it.
+        """
+        words = shlex.split(command) if isinstance(command, str) else list(command)
+        number = self._backend.execute(self.ref, words)
+        for line in self.follow(number):
+            if stream is not None:
+                stream(line.text)
+        exit_code = self.status().tasks[number].exit_code
+        return 1 if exit_code is None else exit_code
+
+    def output_dir(self, task: int = 0) -> Path:
+        """Return the folder in which a task left its files (`GPUDEPLOY_OUTPUT` in its environment)."""
+        return self._folder.output(task)
+
+    def remove(self, *, yes: bool = False, take_over: bool = False) -> None:
+        """Delete what is kept of a run that has ended. Raises NotConfirmedError without `yes`."""
+        if not yes:
+            raise NotConfirmedError(f"{self.name}: its logs, metrics and outputs would be deleted", hint="yes=True")
+        self.must_be_ours(take_over=take_over)
+        self._backend.remove(self.ref)
+
+    def must_be_ours(self, *, take_over: bool) -> None:
+        """Raise NotConfirmedError when another living kernel drives this run and nobody said to take it over."""
+        driver = None if take_over else self._backend.driver(self.ref)
+        if driver is not None and not self.is_over:
+            raise NotConfirmedError(f"{self.name} is also driven by {driver}", hint="take_over=True, or --take-over")
+
+    def parts(self) -> tuple[dict[str, Any], Status, Collector]:
+        """Return what tables are made of: the record, the status, the collected metrics."""
+        return self.record, self.status(), self._collected()
+
+    def _collected(self) -> Collector:
+        with self._lock:
+            self._collector.poll(self.status())
+            return self._collector
+
+    def _parameter_names(self) -> list[str]:
+        return list(dict.fromkeys(name for task in self.record["tasks"] for name in task.get("parameters", {})))
+
+    def _best_task(self) -> int | None:
+        metric = self.record.get("metric")
+        return self._collector.best_task(metric["name"], metric["goal"]) if metric else None
+
+    def _is_waited_for(self, status: Status) -> bool:
+        return status.state.is_final or (self.kind in ("server", "manual") and status.state is State.READY)
+
+    def _failure_hint(self, status: Status) -> str:
+        bad = next((task for task in status.tasks.values() if task.state in (State.FAILED, State.LOST)), None)
+        if bad is None:
+            return "run.logs() has what it printed"
+        lines = [line for line in self.logs(bad.task, tail=3).splitlines() if line.strip()]
+        last = f": {lines[-1].strip()}" if lines else ""
+        return f"the last line of task {bad.task}{last}; run.logs({bad.task}) has the rest"
+
+    def _last_lines(self, status: Status, count: int) -> list[str]:
+        """Return the end of the log of what most wants to be seen: a failed task, else a living one, else the last."""
+        order = {State.FAILED: 0, State.READY: 1, State.RUNNING: 1, State.STARTING: 1}
+        started = [task for task in status.tasks.values() if task.started is not None]
+        if not started:
+            return []
+        shown = min(started, key=lambda task: (order.get(task.state, 2), -(task.started or 0)))
+        return self.logs(shown.task, tail=count).splitlines()[-count:]
+
+    def _origin_notice(self) -> list[str]:
+        if self.origin != "found":
+            return []
+        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.ref.created))
+        return [f"unchanged cell: this is the run of {when}; --replace runs it anew"]
+
+    def _masked(self, text: str) -> str:
+        for value in self._secret_values():
+            text = text.replace(value, "••••••")
+        return text
+
+    def _secret_values(self) -> list[str]:
+        values = [_secret_value(reference) for reference in self.record.get("secrets", {}).values()]
+        return [value for value in values if len(value) >= _SHORTEST_SECRET]
+
+
+def _secret_value(reference: Mapping[str, str]) -> str:
+    if reference["source"] == "env":
+        return os.environ.get(reference["key"], "")
+    try:
+        return Path(reference["key"]).read_text("utf-8").strip()
+    except OSError:
+        return ""

@@ -1,0 +1,75 @@
+"""A header that is read and not yet checked: values by key, and where in the cell each was written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jupyter_gpudeploy.spec.models import Remark
+    from jupyter_gpudeploy.spec.yaml import Document, Path
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the value of a key was written: a fixed place, or a path into a document. `label` is its name there."""
+
+    label: str
+    line: int = 0
+    column: int = 0
+    document: Document | None = None
+    path: Path = ()
+
+    @classmethod
+    def within(cls, document: Document, path: Path) -> Source:
+        """Return the source that is `path` in `document`."""
+        return cls(dotted(path), *document.where_value(path), document, path)
+
+    def at(self, rest: Sequence[str | int], *, key: bool = False) -> tuple[str, tuple[int, int]]:
+        """Return the label and the place of a part of the value (of its key, if `key`).
+
+        `rest` may name steps that the cell does not have, such as the `values` of a short form; they are passed over.
+        """
+        if self.document is None:
+            return dotted((self.label, *rest)), (self.line, self.column)
+        path, value = self.path, _value_at(self.document.value, self.path)
+        for part in rest:
+            inside = part in value if isinstance(value, dict) else (
+                isinstance(value, list) and isinstance(part, int) and part < len(value)
+            )  # fmt: skip
+            if inside:
+                path, value = (*path, part), value[part]
+        return dotted(path), self.document.where(path) if key else self.document.where_value(path)
+
+
+@dataclass
+class Draft:
+    """Values as the schema names them. `start` is the line of the cell where this begins."""
+
+    values: dict[str, Any] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    remarks: list[Remark] = field(default_factory=list)
+    start: int = 1
+
+    def put(self, key: str, value: Any, source: Source) -> None:  # noqa: ANN401 - anything may stand in a cell
+        """Set a key."""
+        self.values[key] = value
+        self.sources[key] = source
+
+    def source(self, key: str) -> Source:
+        """Return where `key` was written; the beginning for one that was not."""
+        return self.sources.get(key, Source(key, self.start, 1))
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """Return a path as people write it: `parameters.lr[2]`."""
+    text = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+    return text.removeprefix(".")
+
+
+def _value_at(value: Any, path: Path) -> Any:  # noqa: ANN401 - any YAML
+    for part in path:
+        value = value[part]
+    return value

@@ -1,0 +1,94 @@
+"""The kinds of value a header holds, as annotated types, and the error that carries several mistakes at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from jupyter_gpudeploy.quantities import kubernetes_memory, parse_cpu, parse_memory, parse_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Scalar = str | int | float | bool | None
+LONGEST_NAME = 200
+_LEAST_MEMORY = 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """One thing wrong. `at` leads from the checked value to the part meant; `about` are the keys it is about."""
+
+    message: str
+    hint: str = ""
+    at: tuple[str | int, ...] = ()
+    about: tuple[str, ...] = ()
+
+
+class MistakesError(ValueError):
+    """What a validator raises to report more than one thing, each with its place; pydantic takes it for a ValueError."""
+
+    def __init__(self, mistakes: Sequence[Mistake]) -> None:
+        super().__init__("; ".join(mistake.message for mistake in mistakes))
+        self.mistakes = tuple(mistakes)
+
+
+class Strict(BaseModel):
+    """Unknown keys are mistakes; what was read is never changed; an error never repeats a value."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_inf_nan="constants")
+
+
+def one_line(text: str) -> str:
+    """Return `text`. Raises ValueError for control characters, a line feed among them."""
+    if not all(character.isprintable() for character in text):
+        raise ValueError("must be one line of printable characters")
+    return text
+
+
+def _without_nul(text: str) -> str:
+    if "\0" in text:
+        raise ValueError("must not hold a NUL character: no program can be given one")
+    return text
+
+
+def _as_text(value: object) -> object:
+    """A bare number or boolean where text belongs is text."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else value
+
+
+def _memory(value: object) -> object:
+    if not _is_quantity(value):
+        return value
+    size = parse_memory(value)
+    if size < _LEAST_MEMORY:
+        raise ValueError(f"{value} is {size} bytes: write a unit, like 16Gi or 256G")
+    return kubernetes_memory(size)
+
+
+def _cpu(value: object) -> object:
+    return parse_cpu(value) if _is_quantity(value) else value
+
+
+def _seconds(value: object) -> object:
+    return parse_seconds(value) if _is_quantity(value) else value
+
+
+def _is_quantity(value: object) -> bool:
+    return isinstance(value, str | int | float) and not isinstance(value, bool)
+
+
+Text = Annotated[str, BeforeValidator(_as_text), AfterValidator(_without_nul)]
+Line = Annotated[Text, AfterValidator(one_line)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+Switch = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+AtLeastOne = Annotated[int, Field(strict=True, ge=1)]
+Memory = Annotated[str, BeforeValidator(_memory)]
+Processors = Annotated[float, BeforeValidator(_cpu), Field(gt=0, strict=True)]
+Seconds = Annotated[float, BeforeValidator(_seconds), Field(gt=0, strict=True)]

@@ -1,0 +1,187 @@
+"""pydantic's errors become Problems: our words, the place in the cell, the allowed values, the nearest name, an example."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.errors import Problem
+from jupyter_gpudeploy.registry import did_you_mean
+from jupyter_gpudeploy.spec.draft import Source, dotted
+from jupyter_gpudeploy.spec.fields import MistakesError
+from jupyter_gpudeploy.spec.models import HealthSpec, MetricSpec, Parameter, Spec, TrackingSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
+
+    from jupyter_gpudeploy.spec.draft import Draft
+
+KEYS = tuple(name for name in Spec.model_fields if name != "code")
+_INNER: dict[str, type[BaseModel]] = {
+    "parameters": Parameter, "metric": MetricSpec, "tracking": TrackingSpec, "health": HealthSpec
+}  # fmt: skip
+_NEVER_SHOWN = ("secrets", "env")
+_MEANT = {
+    "command": "run", "script": "run", "file": "run", "source": "run", "params": "parameters", "sweep": "parameters",
+    "timeout": "max_hours", "workers": "parallelism", "environment": "env", "packages": "requirements",
+    "pip": "requirements", "cwd": "working_dir", "objective": "metric", "arguments": "args", "title": "name",
+    "tracker": "tracking", "ram": "memory", "cpus": "cpu", "trials": "max_runs", "server": "serve",
+}  # fmt: skip
+_KIND = {
+    "string_type": "text", "int_type": "a whole number", "int_from_float": "a whole number", "float_type": "a number",
+    "bool_type": "true or false", "list_type": "a list", "dict_type": "lines of `key: value`",
+    "model_type": "lines of `key: value`", "tuple_type": "a list of two texts",
+}  # fmt: skip
+_LIMIT = {
+    "greater_than": ("gt", "above"), "less_than": ("lt", "below"),
+    "greater_than_equal": ("ge", "or more"), "less_than_equal": ("le", "or less"),
+}  # fmt: skip
+_LONGEST_SHOWN = 40
+
+
+def explain(error: ValidationError, draft: Draft) -> list[Problem]:
+    """Return what pydantic found, as Problems. Nothing of `error` is kept."""
+    groups: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
+    for details in error.errors(include_url=False):
+        groups.setdefault(_path(details["loc"], draft), []).append(details)
+    return [
+        problem
+        for path, details in groups.items()
+        if not _is_other_branch(path, details, groups)
+        for problem in _problems(path, details, draft)
+    ]
+
+
+def unknown_key(key: str, known: Sequence[str], source: Source, rest: Sequence[str] = ()) -> Problem:
+    """Return the Problem of a key that is not there to be given."""
+    label, (line, column) = source.at(rest, key=True)
+    inside = label.rpartition(".")[0]
+    meant = _MEANT.get(key) if not inside else None
+    hint = f"did you mean {meant!r}?" if meant else did_you_mean(key, known)
+    where = f" in {inside}:" if inside else ""
+    return Problem(f"there is no key {key!r}{where}", hint, line, column, label)
+
+
+def _path(location: Sequence[str | int], draft: Draft) -> tuple[str | int, ...]:
+    """Return the part of pydantic's location that the cell has; the names of union branches go."""
+    if not location:
+        return ()
+    value, path = draft.values.get(str(location[0])), [location[0]]
+    for part in location[1:]:
+        if (isinstance(value, dict) and part in value) or (
+            isinstance(value, list) and isinstance(part, int) and part < len(value)
+        ):
+            path.append(part)
+            value = value[part]
+    return tuple(path)
+
+
+def _is_other_branch(path: Sequence[str | int], details: Sequence[ErrorDetails], groups: dict[Any, Any]) -> bool:
+    """Whether `text or a list` failed deeper, inside the list: then "must be text" is not what is meant."""
+    only_kinds = all(detail["type"] in _KIND for detail in details)
+    return only_kinds and any(len(other) > len(path) and other[: len(path)] == path for other in groups)
+
+
+def _problems(path: tuple[str | int, ...], details: Sequence[ErrorDetails], draft: Draft) -> Iterator[Problem]:
+    kinds = [_KIND[detail["type"]] for detail in details if detail["type"] in _KIND]
+    others = [detail for detail in details if detail["type"] not in _KIND]
+    for detail in others or details[:1]:
+        cause = detail.get("ctx", {}).get("error")
+        if isinstance(cause, MistakesError):
+            yield from _mistakes(path, cause, draft)
+        elif detail["type"] == "extra_forbidden":
+            *above, key = path
+            known = list(_INNER[str(above[0])].model_fields) if above else KEYS
+            yield unknown_key(str(key), known, draft.source(str(path[0])), [str(part) for part in path[1:]])
+        else:
+            label, (line, column) = draft.source(str(path[0])).at(path[1:])
+            said, hint = _words(detail, kinds, str(path[0]), label)
+            yield Problem(f"{label} {said}", hint, line, column, label)
+
+
+def _mistakes(path: tuple[str | int, ...], error: MistakesError, draft: Draft) -> Iterator[Problem]:
+    for mistake in error.mistakes:
+        at = (*path, *mistake.at)
+        if not at:
+            given = [key for key in mistake.about if key in draft.sources]
+            at = (given[0],) if given else ()
+        if not at:
+            yield Problem(mistake.message, mistake.hint, draft.start, 1)
+            continue
+        label, (line, column) = draft.source(str(at[0])).at(at[1:])
+        message = mistake.message if not path else f"{label}: {mistake.message}"
+        yield Problem(message, mistake.hint, line, column, label)
+
+
+def _words(detail: ErrorDetails, kinds: list[str], key: str, label: str) -> tuple[str, str]:
+    kind, context = detail["type"], detail.get("ctx", {})
+    got = "" if key in _NEVER_SHOWN else f", not {shown(detail['input'])}"
+    example = _example(key, label)
+    if kind in _KIND:
+        return f"must be {' or '.join(dict.fromkeys(kinds))}{got}", _braces(detail["input"]) or example
+    if kind in _LIMIT:
+        name, word = _LIMIT[kind]
+        bound = f"{word} {context[name]:g}" if kind in {"greater_than", "less_than"} else f"{context[name]:g} {word}"
+        return f"must be {bound}{got}", example
+    if kind == "literal_error":
+        allowed = re.findall(r"'([^']*)'", str(context["expected"]))
+        return f"must be one of {', '.join(allowed)}{got}", did_you_mean(str(detail["input"]), allowed)
+    if kind == "missing":
+        return f"needs {detail['loc'][-1]}:", example
+    if kind == "value_error":
+        return _own(str(context["error"]), got), example
+    return _rest(kind, context), example
+
+
+def _rest(kind: str, context: dict[str, Any]) -> str:
+    if kind == "string_too_short":
+        return "is empty"
+    if kind == "string_too_long":
+        return f"is longer than {context['max_length']} characters"
+    if kind in {"too_short", "too_long"}:
+        return "must be a list of two texts"
+    if kind == "finite_number":
+        return "must be a finite number"
+    return "is not understood"
+
+
+def _own(text: str, got: str) -> str:
+    """Our validators' words: `must ..`, `is ..` go on from the key; a sentence of its own stands behind a colon."""
+    if text.startswith(("must ", "is ", "has ", "takes ")):
+        return f"{text}{got}" if text.startswith("must ") and got and "not" not in text else text
+    return f"is wrong: {text}"
+
+
+def _example(key: str, label: str) -> str:
+    given = Spec.model_fields[key].examples if key in Spec.model_fields else None
+    if not given or "." in label or "[" in label:
+        return ""
+    value = given[0] if isinstance(given[0], str) else json.dumps(given[0])
+    return f"for example {label}: {value}"
+
+
+def _braces(value: object) -> str:
+    """A bare {lr} is a mapping to YAML."""
+    is_place = isinstance(value, dict) and all(item is None for item in value.values())
+    return "a text that begins with { must stand in quotes" if is_place and value else ""
+
+
+def shown(value: object) -> str:
+    """Return a value as the cell has it, shortened; what holds others is only named."""
+    if isinstance(value, dict):
+        return "lines of `key: value`" if value else "{}"
+    if isinstance(value, list):
+        return "a list"
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    text = f"'{value}'" if isinstance(value, str) else str(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+__all__ = ["KEYS", "dotted", "explain", "shown", "unknown_key"]

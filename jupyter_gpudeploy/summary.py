@@ -1,0 +1,128 @@
+"""A run at a glance, as plain values: what every display is drawn from, in a notebook, a terminal or a panel.
+
+Made without pandas or any front end, so that it is cheap enough to be made twice a second.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.events.types import State
+from jupyter_gpudeploy.names import point_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpudeploy.events.status import Status, TaskStatus
+    from jupyter_gpudeploy.events.types import MetricPoint
+
+_DONE = (State.SUCCEEDED, State.FAILED, State.STOPPED, State.LOST)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One task. `seconds` is None before it started; `metrics` holds the last value of each."""
+
+    task: int
+    name: str
+    parameters: Mapping[str, Any]
+    state: State
+    seconds: float | None
+    exit_code: int | None
+    attempt: int
+    reason: str
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One run. `seconds` is its age, or how long it took; `gpu_hours` what its tasks held of GPUs."""
+
+    name: str
+    title: str
+    uid: str
+    kind: str
+    backend: str
+    state: State
+    reason: str
+    seconds: float | None
+    gpu_hours: float
+    url: str | None
+    counts: Mapping[State, int]
+    rows: Sequence[Row]
+    notices: Sequence[str]
+    log: Sequence[str]
+    metric: str | None
+    goal: str | None
+    best: int | None
+
+    @property
+    def done(self) -> int:
+        """How many tasks have ended, well or badly."""
+        return sum(self.counts.get(state, 0) for state in _DONE)
+
+    @property
+    def progress(self) -> str:
+        """`5 done, 2 running, 5 waiting` for many tasks; the state for one."""
+        if len(self.rows) <= 1 and self.kind != "sweep":
+            return str(self.state)
+        parts = [
+            (self.done, "done"),
+            (sum(self.counts.get(state, 0) for state in (State.STARTING, State.RUNNING, State.READY)), "running"),
+            (self.counts.get(State.WAITING, 0), "waiting"),
+        ]
+        failed = self.counts.get(State.FAILED, 0)
+        text = ", ".join(f"{count} {word}" for count, word in parts if count)
+        return f"{text} ({failed} failed)" if failed else text or "no tasks"
+
+
+def summarize(
+    record: Mapping[str, Any],
+    status: Status,
+    latest: Mapping[int, Mapping[str, MetricPoint]],
+    *,
+    now: float,
+    url: str | None = None,
+    best: int | None = None,
+    log: Sequence[str] = (),
+) -> Summary:
+    """Return the run at a glance. `latest` holds the last point of each metric of each task."""
+    names = {task["number"]: task for task in record["tasks"]}
+    rows = [_row(names.get(number, {}), task, latest.get(number, {}), now) for number, task in status.tasks.items()]
+    gpus = record.get("resources", {}).get("gpus", 0)
+    metric = record.get("metric") or {}
+    return Summary(
+        name=record["name"],
+        title=record["title"],
+        uid=record["uid"],
+        kind=record["kind"],
+        backend=record["backend"],
+        state=status.state,
+        reason=status.reason,
+        seconds=None if status.started is None else (status.ended or now) - status.started,
+        gpu_hours=gpus * sum(row.seconds or 0.0 for row in rows) / 3600,
+        url=url,
+        counts=status.counts(),
+        rows=rows,
+        notices=[notice.message for notice in status.notices],
+        log=log,
+        metric=metric.get("name"),
+        goal=metric.get("goal"),
+        best=best,
+    )
+
+
+def _row(task: Mapping[str, Any], status: TaskStatus, metrics: Mapping[str, MetricPoint], now: float) -> Row:
+    parameters = task.get("parameters", {})
+    return Row(
+        task=status.task,
+        name=task.get("name") or point_name(parameters) or str(status.task),
+        parameters=parameters,
+        state=status.state,
+        seconds=status.seconds(now),
+        exit_code=status.exit_code,
+        attempt=status.attempt,
+        reason=status.reason,
+        metrics={name: point.value for name, point in metrics.items()},
+    )

@@ -1,0 +1,80 @@
+"""Metrics out of what a program prints, with nothing changed in the program.
+
+Most lines of a log hold no metric, so a line is first looked at as bytes (`is_candidate`), and only parsed if there is
+a number behind an equals sign or a colon. What is read is told in `_parse.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.events.follow import Tail, text
+from jupyter_gpudeploy.trackers._parse import Parsed, parse_line
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from jupyter_gpudeploy.events.store import RunFolder
+    from jupyter_gpudeploy.events.types import MetricPoint
+
+__all__ = ["EXPORT", "Parsed", "is_candidate", "parse_line"]
+
+_CANDIDATE = re.compile(
+    rb"[=:]"
+    rb"(?:[ \t]{1,80}|(?<==)|(?<=[A-Za-z_)'\"\]]:))"  # loss = 1, loss: 1, loss=1, loss:1, but not 12:30
+    rb"['\"]?(?:[-+]?(?:[0-9]|\.[0-9]|nan|inf|NaN|NAN|Inf|INF)|np\.|numpy\.|tensor\(|\x1b)"
+)
+
+
+def is_candidate(line: bytes) -> bool:
+    """Return whether the line could hold a metric: a number behind a separator, or a row of a table."""
+    return _CANDIDATE.search(line) is not None or line.startswith(b"|")
+
+
+class _Reader:
+    """Reads every attempt's log of one task, one after the other."""
+
+    generation = 0
+
+    def __init__(self, folder: RunFolder, task: Mapping[str, Any]) -> None:
+        self._folder = folder
+        self._task: int = task["number"]
+        self._attempt = 1
+        self._open()
+
+    def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
+        """Return the points that are new."""
+        points: list[MetricPoint] = []
+        while self._folder.log_file(self._task, self._attempt + 1).exists():
+            points += self._read(ended=True)
+            self._attempt += 1
+            self._open()
+        return points + self._read(ended=ended)
+
+    def _open(self) -> None:
+        self._tail = Tail(self._folder.log_file(self._task, self._attempt))
+        self._line = 0
+
+    def _read(self, *, ended: bool) -> list[MetricPoint]:
+        points: list[MetricPoint] = []
+        for line in self._tail.until_now(ended=ended):
+            self._line += 1
+            if is_candidate(line) and (found := parse_line(text(line))) is not None:
+                points.extend(found.points(self._task, self._attempt, "stdout", self._line))
+        return points
+
+
+class StdoutTracker:
+    """The metrics that a program prints."""
+
+    def environment(self, tracking: Mapping[str, Any], task: Mapping[str, Any]) -> Mapping[str, str]:  # noqa: ARG002 - the seam
+        """Nothing: what is printed is kept anyway."""
+        return {}
+
+    def reader(self, folder: RunFolder, task: Mapping[str, Any]) -> _Reader:
+        """Return a reader of one task."""
+        return _Reader(folder, task)
+
+
+EXPORT = StdoutTracker()
