@@ -60,17 +60,20 @@ def plan(
 
 def _asked(cell: str | Mapping[str, Any] | Spec, overrides: Mapping[str, Any]) -> tuple[Asked, ...]:
     from jupyter_gpudeploy.spec import cell as cells
+    from jupyter_gpudeploy.spec.models import Spec
 
-    given = {key: value for key, value in overrides.items() if value is not None}
     if isinstance(cell, str):
-        return cells.read(cell, overrides=given)
-    return cells.read_mapping(cell, overrides=given)
+        return cells.read(cell, overrides=overrides)
+    header = {**cells.header(cell), "code": cell.code} if isinstance(cell, Spec) else dict(cell)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    code = header.pop("code", None)
+    return (cells.check({**header, **given}, code=code),)
 
 
 def _plan(asked: Asked, base: Path, text: str) -> Plan:
     from jupyter_gpudeploy.plan.build import build
 
-    remarks = [Note("info", remark.field, remark.message, remark.hint) for remark in asked.remarks]
+    remarks = [Note(remark.level, remark.field, remark.message, remark.hint) for remark in asked.remarks]
     capabilities = backend_of(asked.spec.backend).capabilities()
     return build(asked.spec, capabilities, base=base, cell=text, remarks=remarks)
 
@@ -125,7 +128,7 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
             f"{plan.name} exists ({existing.state}) and the cell has changed: {'; '.join(changes)}",
             hint="--replace ends the old one and starts anew; or give a new name",
         )
-    if resume and existing.state in (State.LOST, State.STOPPED):
+    if resume and existing.state is State.LOST:
         backend.resume(existing.ref)
         return Run(backend, existing.ref, origin="resumed")
     backend.launch(backend.render(plan))

@@ -35,7 +35,9 @@ def main() -> int:
             print("\n".join(_texts(cell)))
             print()
     print(f"{time.monotonic() - started:.0f} s. The executed notebook: {(out / NOTEBOOK.name).relative_to(Path.cwd())}")
-    print(f"The same as a page: {(out / '01_quickstart.html').relative_to(Path.cwd())}. `make lab` opens it to play with.")
+    print(
+        f"The same as a page: {(out / '01_quickstart.html').relative_to(Path.cwd())}. `make lab` opens it to play with."
+    )
     return 0
 
 

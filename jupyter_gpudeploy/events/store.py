@@ -146,7 +146,8 @@ class JournalReader:
 def encode(event: Event) -> bytes:
     """Return the event as one line of JSON."""
     kind = "state" if isinstance(event, StateChange) else "notice"
-    content = {key: value for key, value in asdict(event).items() if value not in (None, "", {})}
+    content = asdict(event)
+    content = {key: value for key, value in content.items() if value not in (None, {}) and (key, value) != ("reason", "")}
     return json.dumps({"event": kind, **content}, separators=(",", ":"), default=str).encode() + b"\n"
 
 

@@ -134,8 +134,8 @@ VERBS = {
 
 
 def parse_line(line: str) -> Arguments:
-    """Return what `%deploy LINE` asks for. Raises GpuDeployError."""
-    words = _split(line)
+    """Return what `%deploy LINE` asks for; a `;` at its end is IPython's sign for silence. Raises GpuDeployError."""
+    words = _split(line.rstrip().removesuffix(";"))
     if not words or words[0] in OPTIONS["help"].flags:
         return Arguments("help")
     verb = words.pop(0)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from jupyter_gpudeploy.notebook.planview import PlanCard
-    from jupyter_gpudeploy.notebook.view import Card, Column, Sheet
+    from jupyter_gpudeploy.notebook.sheet import Column, Sheet
+    from jupyter_gpudeploy.notebook.view import Card
 
 GREEN, BLUE, RED, AMBER, GREY = "#1a7f37", "#0969da", "#cf222e", "#9a6700", "#6e7781"  # each 3:1 on white and on black
 COLOURS = {
@@ -33,7 +34,11 @@ LINE = "1px solid var(--jp-border-color2,rgba(128,128,128,.35))"
 VEIL = "rgba(128,128,128,.1)"
 MONO = "font-family:var(--jp-code-font-family,ui-monospace,monospace);font-size:12px"
 QUIET = "opacity:.7"
-CELL = "padding:3px 14px 3px 0;border:0;background:transparent;white-space:nowrap;vertical-align:baseline"
+TABLE = (
+    "border-collapse:collapse;border:0;margin:0;width:auto;table-layout:auto;font-size:inherit;color:inherit;"
+    "font-variant-numeric:tabular-nums"
+)
+CELL = "padding:3px 14px 3px 0;border:0;white-space:nowrap"
 
 
 def run_html(card: Card) -> str:
@@ -79,18 +84,17 @@ def sheet_html(sheet: Sheet) -> str:
     )
     rows = []
     for index in range(len(sheet.columns[0].cells) if sheet.columns else 0):
-        weight = "font-weight:600" if index == sheet.best else "font-weight:inherit"
+        weight = ";font-weight:600" if index == sheet.best else ""
         cells = "".join(
-            f'<td style="{CELL};{weight};text-align:{_side(numeric=column.numeric)};'
-            f'font-variant-numeric:tabular-nums">{_cell(sheet, column, index)}</td>'
+            f'<td style="{CELL};text-align:{_side(numeric=column.numeric)}{weight}">{_cell(sheet, column, index)}</td>'
             for column in sheet.columns
         )
         rows.append(f'<tr style="background:transparent">{cells}</tr>')
     table = (
-        '<div style="overflow-x:auto;margin-top:8px"><table style="border-collapse:collapse;border:0;margin:0;'
-        f'width:auto;table-layout:auto;font-size:inherit;color:inherit"><thead style="border-bottom:{LINE}">'
-        f'<tr style="background:transparent">{head}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
+        f'<table style="{TABLE}"><thead style="border-bottom:{LINE}"><tr style="background:transparent">{head}</tr>'
+        f"</thead><tbody>{''.join(rows)}</tbody></table>"
     )
+    table = f'<div style="overflow-x:auto;margin-top:8px">{table}</div>'
     return table + _line(sheet.more, f"margin-top:4px;{QUIET}")
 
 
@@ -118,7 +122,7 @@ def _chip(text: str, colour: str) -> str:
 
 def _bar(shares: Iterable[tuple[State, float]]) -> str:
     pieces = "".join(
-        f'<div style="width:{100 * share:.2f}%;background:{COLOURS[state]};opacity:{1 if state.is_final else 0.45}"></div>'
+        f'<div style="width:{share:.2%};background:{COLOURS[state]};opacity:{1 if state.is_final else 0.45}"></div>'
         for state, share in shares
     )
     style = "display:flex;height:4px;border-radius:2px;overflow:hidden;margin-top:9px;background:rgba(128,128,128,.25)"

@@ -14,9 +14,10 @@ NAME = "deploy"
 
 def register(shell: InteractiveShell) -> None:
     """Bring the magics, the displays and the completion into this shell."""
-    from IPython.core.magic import no_var_expand
+    from IPython.core.magic import no_var_expand, output_can_be_silenced
 
     @no_var_expand
+    @output_can_be_silenced
     def deploy(line: str, cell: str | None = None) -> Any:  # noqa: ANN401 - each verb's own value
         """Start what a cell says (`%%deploy`), see and drive what was started (`%deploy VERB`).
 

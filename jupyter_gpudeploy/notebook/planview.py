@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.notebook.view import Column, Sheet, clean, fixed, trials
+from jupyter_gpudeploy.notebook.sheet import Column, Sheet, clean, fixed, trials
 from jupyter_gpudeploy.plan.types import Slot
 from jupyter_gpudeploy.quantities import format_memory, format_seconds
 from jupyter_gpudeploy.summary import Row, Summary

@@ -53,14 +53,14 @@ def plan_bundle(plan: Plan) -> Bundle:
 
 def list_bundle(runs: RunList) -> Bundle:
     """Return the display of several runs, one a row, the first RUNS of them."""
-    from jupyter_gpudeploy.notebook import html, text, view
+    from jupyter_gpudeploy.notebook import html, sheet, text
 
     shown = [run.summary(log_lines=0) for run in runs[:RUNS]]
-    sheet = view.listing(shown, left_out=len(runs) - len(shown))
+    table = sheet.listing(shown, left_out=len(runs) - len(shown))
     title = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     if not shown:
-        return {"text/plain": "no runs", "text/html": html.list_html(sheet, "no runs")}
-    return {"text/plain": text.list_text(sheet, title), "text/html": html.list_html(sheet, title)}
+        return {"text/plain": "no runs", "text/html": html.list_html(table, "no runs")}
+    return {"text/plain": text.list_text(table, title), "text/html": html.list_html(table, title)}
 
 
 def register(shell: InteractiveShell) -> None:

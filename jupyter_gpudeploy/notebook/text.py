@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from jupyter_gpudeploy.notebook.planview import PlanCard
-    from jupyter_gpudeploy.notebook.view import Card, Column, Sheet
+    from jupyter_gpudeploy.notebook.sheet import Column, Sheet
+    from jupyter_gpudeploy.notebook.view import Card
 
 WIDTH = 100
 CELL_WIDTH = 28

@@ -58,11 +58,11 @@ def cell_verb(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
     )
     shell.user_ns["_deploy"] = started[0]
     _stored(shell, asked, _one_or_all(started))
-    for run in started:
-        live.show(shell, run, plain=asked.plain)
     if asked.wait:
+        _wait(shell, started, asked)
+    else:
         for run in started:
-            _wait(shell, run, asked)
+            live.show(shell, run, plain=asked.plain)
 
 
 def _dry_run(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
@@ -94,18 +94,25 @@ def _attach(_shell: InteractiveShell, asked: Arguments) -> Run:
 
 def _wait_for(shell: InteractiveShell, asked: Arguments) -> Run:
     run = launching.attach(asked.names[0])
-    live.show(shell, run, plain=asked.plain)
-    return _wait(shell, run, asked)
-
-
-def _wait(shell: InteractiveShell, run: Run, asked: Arguments) -> Run:
-    try:
-        run.wait(asked.timeout, check=True)
-    except KeyboardInterrupt:
-        print(f"no longer waiting; {run.name} goes on. To wait again: %deploy wait {run.name}")  # noqa: T201 - asked for by Ctrl-C
-    finally:
-        live.settle(shell, run, plain=asked.plain)
+    _wait(shell, [run], asked)
     return run
+
+
+def _wait(shell: InteractiveShell, started: Sequence[Run], asked: Arguments) -> None:
+    """Show them, wait for all, then fail where one failed. Ctrl-C ends the waiting for all."""
+    try:
+        for run in started:
+            live.show(shell, run, plain=asked.plain)
+        for run in started:
+            run.wait(asked.timeout)
+        for run in started:
+            run.wait(check=True)
+    except KeyboardInterrupt:
+        name = next((run.name for run in started if not run.is_over), started[-1].name)
+        print(f"no longer waiting; {name} goes on. To wait again: %deploy wait {name}")  # noqa: T201 - asked by Ctrl-C
+    finally:
+        for run in started:
+            live.settle(shell, run, plain=asked.plain)
 
 
 def _results(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a DataFrame
@@ -160,10 +167,9 @@ def _resume(shell: InteractiveShell, asked: Arguments) -> Run:
     run = launching.attach(asked.names[0])
     launching.backend_of(run.backend_name).resume(run.ref)
     run = launching.attach(run.name)
-    if not asked.wait:
-        return run
-    live.show(shell, run, plain=asked.plain)
-    return _wait(shell, run, asked)
+    if asked.wait:
+        _wait(shell, [run], asked)
+    return run
 
 
 def _record(_shell: InteractiveShell, asked: Arguments) -> Text:
@@ -178,11 +184,11 @@ def _clean(_shell: InteractiveShell, asked: Arguments) -> None:
     chosen = _to_clean(asked)
     if chosen and not asked.yes:
         size = sum(_size(run) for run in chosen)
-        words = " ".join([*asked.names, *["--all"] * asked.all])
-        words += f" --older {_age(asked.older)}" if asked.older is not None else ""
+        words = [*asked.names, *["--all"] * asked.all]
+        words += [f"--older {_age(asked.older)}"] if asked.older is not None else []
         raise NotConfirmedError(
             f"this would delete {_told(chosen)}, {format_memory(size)} of logs, metrics and outputs",
-            hint=f"%deploy clean {words} --yes",
+            hint=f"%deploy clean {' '.join(words)} --yes",
         )
     for run in chosen:
         run.remove(yes=True)

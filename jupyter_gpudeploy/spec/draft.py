@@ -34,13 +34,10 @@ class Source:
         """
         if self.document is None:
             return dotted((self.label, *rest)), (self.line, self.column)
-        path, value = self.path, _value_at(self.document.value, self.path)
-        for part in rest:
-            inside = part in value if isinstance(value, dict) else (
-                isinstance(value, list) and isinstance(part, int) and part < len(value)
-            )  # fmt: skip
-            if inside:
-                path, value = (*path, part), value[part]
+        value = self.document.value
+        for part in self.path:
+            value = value[part]
+        path = (*self.path, *reachable(value, rest))
         return dotted(path), self.document.where(path) if key else self.document.where_value(path)
 
 
@@ -69,7 +66,12 @@ def dotted(path: Sequence[str | int]) -> str:
     return text.removeprefix(".")
 
 
-def _value_at(value: Any, path: Path) -> Any:  # noqa: ANN401 - any YAML
-    for part in path:
-        value = value[part]
-    return value
+def reachable(value: Any, steps: Sequence[str | int]) -> Path:  # noqa: ANN401 - any YAML
+    """Return the steps that lead further into `value`, without those it does not have."""
+    path: list[str | int] = []
+    for step in steps:
+        is_item = isinstance(value, list) and isinstance(step, int) and step < len(value)
+        if is_item or (isinstance(value, dict) and step in value):
+            value = value[step]
+            path.append(step)
+    return tuple(path)

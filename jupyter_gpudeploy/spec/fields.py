@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 LONGEST_NAME = 200
 _LEAST_MEMORY = 2**20
+_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_PARAMETER_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_PROGRAM_CHANGING = re.compile(r"LD_.*|DYLD_.*|PYTHON(PATH|HOME|STARTUP|INSPECT)|BASH_ENV|ENV|IFS|PATH")
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|[a-z0-9][a-z0-9.-]*/[\w.-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +33,7 @@ class Mistake:
 
 
 class MistakesError(ValueError):
-    """What a validator raises to report more than one thing, each with its place; pydantic takes it for a ValueError."""
+    """What a validator raises to report more than one thing, each with its place."""
 
     def __init__(self, mistakes: Sequence[Mistake]) -> None:
         super().__init__("; ".join(mistake.message for mistake in mistakes))
@@ -62,7 +67,7 @@ def _as_text(value: object) -> object:
 
 
 def _memory(value: object) -> object:
-    if not _is_quantity(value):
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
         return value
     size = parse_memory(value)
     if size < _LEAST_MEMORY:
@@ -71,19 +76,40 @@ def _memory(value: object) -> object:
 
 
 def _cpu(value: object) -> object:
-    return parse_cpu(value) if _is_quantity(value) else value
+    return value if isinstance(value, bool) or not isinstance(value, str | int | float) else parse_cpu(value)
 
 
 def _seconds(value: object) -> object:
-    return parse_seconds(value) if _is_quantity(value) else value
+    return value if isinstance(value, bool) or not isinstance(value, str | int | float) else parse_seconds(value)
 
 
-def _is_quantity(value: object) -> bool:
-    return isinstance(value, str | int | float) and not isinstance(value, bool)
+def _environment_name(name: str) -> str:
+    if not _ENVIRONMENT_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError("cannot be an environment variable: letters, digits and _ only, no digit first")
+    if name.startswith("GPUDEPLOY_"):
+        raise ValueError("is one of our own variables: take another name")
+    return name
+
+
+def _parameter_name(name: str) -> str:
+    if not _PARAMETER_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
+        raise ValueError("cannot be a parameter: begin with a letter, then letters, digits, _ . -")
+    if _PROGRAM_CHANGING.fullmatch(name):
+        raise ValueError("would change the program that runs: take another name, or put it into env:")
+    return name
+
+
+def _reference(text: str) -> str:
+    if not _REFERENCE.fullmatch(text):
+        raise ValueError("is no reference: env:NAME or file:PATH; the value itself must not stand here")
+    return text
 
 
 Text = Annotated[str, BeforeValidator(_as_text), AfterValidator(_without_nul)]
 Line = Annotated[Text, AfterValidator(one_line)]
+EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
+ParameterName = Annotated[str, AfterValidator(_parameter_name)]
+Reference = Annotated[str, AfterValidator(_reference)]
 Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
 Switch = Annotated[bool, Field(strict=True)]
 Whole = Annotated[int, Field(strict=True)]

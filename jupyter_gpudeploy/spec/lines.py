@@ -32,5 +32,7 @@ class Lines:
         """Return the line and below it a caret under the column; control characters are drawn as a dot."""
         start = max(0, column - 1 - _WIDTH // 2) if column > _WIDTH else 0
         shown = self.line(line)[start : start + _WIDTH]
-        drawn = "".join(" " if character == "\t" else character if character.isprintable() else "·" for character in shown)
+        drawn = "".join(
+            " " if character == "\t" else character if character.isprintable() else "·" for character in shown
+        )
         return f"{drawn}\n{' ' * (column - 1 - start)}^"

@@ -7,9 +7,8 @@ completion and the reference documentation (`json_schema`).
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -18,42 +17,48 @@ from jupyter_gpudeploy.spec.fields import (
     LONGEST_NAME,
     AtLeastOne,
     Count,
+    EnvironmentName,
     Line,
     Memory,
     Mistake,
     MistakesError,
     Number,
+    ParameterName,
     Processors,
+    Reference,
     Scalar,
-    Seconds,
     Strict,
     Switch,
     Text,
     Whole,
 )
 from jupyter_gpudeploy.spec.parameters import Distribution, Parameter
+from jupyter_gpudeploy.spec.parts import HealthSpec, MetricSpec, TrackingSpec, likely_goal
 from jupyter_gpudeploy.spec.tokens import holds_secret, secret_like
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
 __all__ = [
-    "Distribution", "HealthSpec", "MetricSpec", "Parameter", "Remark", "Scalar", "Spec", "TEXT_FIELDS",
-    "TrackingSpec", "json_schema", "likely_goal", "secret_like",
-]  # fmt: skip
+    "TEXT_FIELDS",
+    "Distribution",
+    "HealthSpec",
+    "MetricSpec",
+    "Parameter",
+    "Remark",
+    "Scalar",
+    "Spec",
+    "TrackingSpec",
+    "json_schema",
+    "likely_goal",
+    "secret_like",
+]
 
 TEXT_FIELDS = (
     "name", "description", "run", "serve", "args", "entry_point", "app", "model", "env", "secrets", "requirements",
     "working_dir", "metric_files", "tracking", "backend", "cluster", "namespace",
 )  # fmt: skip
 """The keys whose values are text: `env: {VERSION: 1.10}` is meant as it is spelled."""
-
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_OURS = re.compile(r"GPUDEPLOY_.*")
-_PROGRAM_CHANGING = re.compile(r"LD_.*|DYLD_.*|PYTHON(PATH|HOME|STARTUP|INSPECT)|BASH_ENV|ENV|IFS|PATH")
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|[a-z0-9][a-z0-9.-]*/[\w.-]+")
-_BETTER_HIGH = re.compile(
-    r"(acc|accuracy|auc|auroc|f1|map|ap|bleu|rouge|score|precision|recall|r2|reward|iou|dice|mcc|mrr|ndcg|psnr|ssim"
-    r"|throughput)[0-9]*"
-)
-_REFERENCE_HINT = "env:NAME for an environment variable, file:PATH for a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,41 +72,6 @@ class Remark:
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" + (f"  → {self.hint}" if self.hint else "")
-
-
-class MetricSpec(Strict):
-    """What a comparison is about: `{name: val_acc, goal: maximize}`."""
-
-    name: Line = Field(min_length=1, description="the metric as the program prints it")
-    goal: Literal["minimize", "maximize"] = Field("minimize", description="which end is better")
-
-
-class TrackingSpec(Strict):
-    """Where runs are tracked besides here."""
-
-    backend: Line = Field(description="wandb, mlflow or tensorboard")
-    project: Line | None = Field(None, description="the tracker's project or experiment")
-    entity: Line | None = Field(None, description="the tracker's team or user")
-    tags: list[Line] = Field(default_factory=list, description="labels to find the run by")
-
-
-class HealthSpec(Strict):
-    """When a server counts as ready."""
-
-    path: Line | None = Field(None, description="must answer 2xx or 3xx", examples=["/health"])
-    startup: Seconds | None = Field(None, description="how long loading may take: 90s, 15m", examples=["15m"])
-
-    @model_validator(mode="before")
-    @classmethod
-    def _from_path(cls, value: Any) -> Any:  # noqa: ANN401 - anything may stand in a cell
-        return {"path": value} if isinstance(value, str) else value
-
-    @field_validator("path")
-    @classmethod
-    def _absolute(cls, path: str | None) -> str | None:
-        if path is not None and not path.startswith("/"):
-            raise ValueError(f"{path!r} must begin with /")
-        return path
 
 
 class Spec(Strict):
@@ -128,7 +98,7 @@ class Spec(Strict):
     app: Line = Field("app", description="the variable that holds the application of serve: fastapi or flask")
     model: Line | None = Field(None, description="the model a model server loads", examples=["Qwen/Qwen3-0.6B"])
 
-    parameters: dict[str, Parameter] = Field(
+    parameters: dict[ParameterName, Parameter] = Field(
         default_factory=dict, description="the axes of a sweep", examples=[{"lr": [0.1, 0.01]}]
     )
     method: Literal["grid", "random", "ablation", "bayes"] | None = Field(
@@ -148,10 +118,10 @@ class Spec(Strict):
     nodes: AtLeastOne = Field(1, description="machines of one trial", examples=[1])
     replicas: AtLeastOne = Field(1, description="copies of a server", examples=[2])
 
-    env: dict[str, Text] = Field(
+    env: dict[EnvironmentName, Text] = Field(
         default_factory=dict, description="environment variables", examples=[{"OMP_NUM_THREADS": "1"}]
     )
-    secrets: dict[str, str] = Field(
+    secrets: dict[EnvironmentName, Reference] = Field(
         default_factory=dict,
         description="NAME: where its value is found (env:NAME, file:PATH); never the value",
         examples=[{"HF_TOKEN": "env:HF_TOKEN"}],
@@ -180,12 +150,8 @@ class Spec(Strict):
         examples=[["{output}/log.csv"]],
     )
 
-    port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(
-        None, description="the server's port", examples=[8000]
-    )
-    health: HealthSpec | None = Field(
-        None, description="the path that says the server is ready", examples=["/health"]
-    )
+    port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(None, description="the server's port", examples=[8000])
+    health: HealthSpec | None = Field(None, description="the path that says the server is ready", examples=["/health"])
     route: Switch = Field(False, description="reachable from outside the cluster", examples=[True])
 
     tracking: TrackingSpec | None = Field(
@@ -223,40 +189,13 @@ class Spec(Strict):
 
     @field_validator("env")
     @classmethod
-    def _plain_environment(cls, value: dict[str, str]) -> dict[str, str]:
+    def _no_secrets(cls, value: dict[str, str]) -> dict[str, str]:
         hint = "keep the value in the environment or a file: secrets: {{{0}: env:{0}}}"
-        secrets = [
+        _refuse(
             Mistake("this looks like a token: a cell is saved, shared and shown", hint.format(name), at=(name,))
             for name, text in value.items()
             if holds_secret(name, text)
-        ]
-        _refuse([*_environment_names(value), *secrets])
-        return value
-
-    @field_validator("secrets")
-    @classmethod
-    def _only_references(cls, value: dict[str, str]) -> dict[str, str]:
-        message = "this is no reference to a secret, and the value itself must not stand here"
-        values = [
-            Mistake(message, _REFERENCE_HINT, at=(name,))
-            for name, text in value.items()
-            if not _REFERENCE.fullmatch(text)
-        ]
-        _refuse([*_environment_names(value), *values])
-        return value
-
-    @field_validator("parameters")
-    @classmethod
-    def _parameter_names(cls, value: dict[str, Parameter]) -> dict[str, Parameter]:
-        mistakes = []
-        for name in value:
-            if not re.fullmatch(r"[A-Za-z_][\w.-]*", name, re.ASCII) or len(name) > LONGEST_NAME:
-                hint = "begin with a letter, then letters, digits, _ . -"
-                mistakes.append(Mistake(f"{name!r} cannot be a parameter", hint, at=(name,)))
-            elif _PROGRAM_CHANGING.fullmatch(name):
-                message = f"{name!r} would change the program that runs, not its parameters"
-                mistakes.append(Mistake(message, "give it another name, or put it into env:", at=(name,)))
-        _refuse(mistakes)
+        )
         return value
 
     @model_validator(mode="after")
@@ -270,26 +209,9 @@ class Spec(Strict):
         return any(axis.values is None or len(axis.values) > 1 for axis in self.parameters.values())
 
 
-def _refuse(mistakes: list[Mistake]) -> None:
-    if mistakes:
-        raise MistakesError(mistakes)
-
-
-def _environment_names(names: dict[str, str]) -> list[Mistake]:
-    mistakes = []
-    for name in names:
-        if not _ENVIRONMENT_NAME.fullmatch(name) or len(name) > LONGEST_NAME:
-            message = f"{name!r} cannot be an environment variable"
-            mistakes.append(Mistake(message, "letters, digits and _ only, no digit first", at=(name,)))
-        elif _OURS.fullmatch(name):
-            mistakes.append(Mistake(f"{name!r} is one of our own variables", "take another name", at=(name,)))
-    return mistakes
-
-
-def likely_goal(metric: str) -> Literal["minimize", "maximize"]:
-    """Return which end of a metric is better, told by its name: accuracies and scores up, everything else down."""
-    words = re.split(r"[^A-Za-z0-9]+|(?<=[a-z])(?=[A-Z])", metric)
-    return "maximize" if any(_BETTER_HIGH.fullmatch(word.lower()) for word in words) else "minimize"
+def _refuse(mistakes: Iterable[Mistake]) -> None:
+    if found := list(mistakes):
+        raise MistakesError(found)
 
 
 def json_schema() -> dict[str, Any]:
@@ -304,7 +226,11 @@ def json_schema() -> dict[str, Any]:
         "anyOf": [{"type": "array", "items": {"anyOf": scalar}, "minItems": 1}, *scalar, parts["Parameter"]],
     }
     names = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
-    for name, short in (("metric", [{"type": "string"}]), ("health", [{"type": "string"}]), ("secrets", names["anyOf"])):
+    for name, short in (
+        ("metric", [{"type": "string"}]),
+        ("health", [{"type": "string"}]),
+        ("secrets", names["anyOf"]),
+    ):
         long = properties[name].pop("anyOf", None) or [{"type": "object", "additionalProperties": {"type": "string"}}]
         properties[name] = {"anyOf": [*short, *long], **properties[name]}
     for name in ("cpu", "memory"):

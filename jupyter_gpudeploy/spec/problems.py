@@ -1,14 +1,15 @@
-"""pydantic's errors become Problems: our words, the place in the cell, the allowed values, the nearest name, an example."""
+"""pydantic's errors become Problems: our words, the place, the allowed values, the nearest name, an example."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import Problem
 from jupyter_gpudeploy.registry import did_you_mean
-from jupyter_gpudeploy.spec.draft import Source, dotted
+from jupyter_gpudeploy.spec.draft import reachable
 from jupyter_gpudeploy.spec.fields import MistakesError
 from jupyter_gpudeploy.spec.models import HealthSpec, MetricSpec, Parameter, Spec, TrackingSpec
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
 
-    from jupyter_gpudeploy.spec.draft import Draft
+    from jupyter_gpudeploy.spec.draft import Draft, Source
 
 KEYS = tuple(name for name in Spec.model_fields if name != "code")
 _INNER: dict[str, type[BaseModel]] = {
@@ -37,10 +38,12 @@ _KIND = {
     "model_type": "lines of `key: value`", "tuple_type": "a list of two texts",
 }  # fmt: skip
 _LIMIT = {
-    "greater_than": ("gt", "above"), "less_than": ("lt", "below"),
-    "greater_than_equal": ("ge", "or more"), "less_than_equal": ("le", "or less"),
+    "greater_than": ("gt", "above {:g}"), "less_than": ("lt", "below {:g}"),
+    "greater_than_equal": ("ge", "{:g} or more"), "less_than_equal": ("le", "{:g} or less"),
 }  # fmt: skip
+_ANY_SCALAR = frozenset({"text", "a number", "true or false"})
 _LONGEST_SHOWN = 40
+_LONGEST_LIST = 12
 
 
 def explain(error: ValidationError, draft: Draft) -> list[Problem]:
@@ -60,24 +63,23 @@ def unknown_key(key: str, known: Sequence[str], source: Source, rest: Sequence[s
     """Return the Problem of a key that is not there to be given."""
     label, (line, column) = source.at(rest, key=True)
     inside = label.rpartition(".")[0]
-    meant = _MEANT.get(key) if not inside else None
+    meant = None if inside else _MEANT.get(key)
     hint = f"did you mean {meant!r}?" if meant else did_you_mean(key, known)
-    where = f" in {inside}:" if inside else ""
-    return Problem(f"there is no key {key!r}{where}", hint, line, column, label)
+    if len(known) > _LONGEST_LIST:
+        hint = re.sub(r"(did you mean .*\?) known:.*", r"\1", hint)
+    return Problem(f"there is no key {key!r}{f' in {inside}:' if inside else ''}", hint, line, column, label)
+
+
+def meant_by(key: str) -> str | None:
+    """Return the key that an unknown one was probably meant to be."""
+    return _MEANT.get(key) or next(iter(difflib.get_close_matches(key, KEYS, n=1, cutoff=0.6)), None)
 
 
 def _path(location: Sequence[str | int], draft: Draft) -> tuple[str | int, ...]:
     """Return the part of pydantic's location that the cell has; the names of union branches go."""
     if not location:
         return ()
-    value, path = draft.values.get(str(location[0])), [location[0]]
-    for part in location[1:]:
-        if (isinstance(value, dict) and part in value) or (
-            isinstance(value, list) and isinstance(part, int) and part < len(value)
-        ):
-            path.append(part)
-            value = value[part]
-    return tuple(path)
+    return (location[0], *reachable(draft.values.get(str(location[0])), location[1:]))
 
 
 def _is_other_branch(path: Sequence[str | int], details: Sequence[ErrorDetails], groups: dict[Any, Any]) -> bool:
@@ -98,9 +100,10 @@ def _problems(path: tuple[str | int, ...], details: Sequence[ErrorDetails], draf
             known = list(_INNER[str(above[0])].model_fields) if above else KEYS
             yield unknown_key(str(key), known, draft.source(str(path[0])), [str(part) for part in path[1:]])
         else:
-            label, (line, column) = draft.source(str(path[0])).at(path[1:])
+            is_key = detail["loc"][-1] == "[key]"
+            label, (line, column) = draft.source(str(path[0])).at(path[1:], key=is_key)
             said, hint = _words(detail, kinds, str(path[0]), label)
-            yield Problem(f"{label} {said}", hint, line, column, label)
+            yield Problem(f"{label}{said}", hint, line, column, label)
 
 
 def _mistakes(path: tuple[str | int, ...], error: MistakesError, draft: Draft) -> Iterator[Problem]:
@@ -118,23 +121,27 @@ def _mistakes(path: tuple[str | int, ...], error: MistakesError, draft: Draft) -
 
 
 def _words(detail: ErrorDetails, kinds: list[str], key: str, label: str) -> tuple[str, str]:
+    """Return what goes behind the key's name, and the hint."""
     kind, context = detail["type"], detail.get("ctx", {})
     got = "" if key in _NEVER_SHOWN else f", not {shown(detail['input'])}"
     example = _example(key, label)
     if kind in _KIND:
-        return f"must be {' or '.join(dict.fromkeys(kinds))}{got}", _braces(detail["input"]) or example
+        wanted = "a number, text, true or false" if set(kinds) >= _ANY_SCALAR else " or ".join(dict.fromkeys(kinds))
+        return f" must be {wanted}{got}", _braces(detail["input"]) or example
     if kind in _LIMIT:
-        name, word = _LIMIT[kind]
-        bound = f"{word} {context[name]:g}" if kind in {"greater_than", "less_than"} else f"{context[name]:g} {word}"
-        return f"must be {bound}{got}", example
+        name, form = _LIMIT[kind]
+        return f" must be {form.format(context[name])}{got}", example
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(context["expected"]))
-        return f"must be one of {', '.join(allowed)}{got}", did_you_mean(str(detail["input"]), allowed)
+        return f" must be one of {', '.join(allowed)}{got}", did_you_mean(str(detail["input"]), allowed)
     if kind == "missing":
-        return f"needs {detail['loc'][-1]}:", example
+        return f" needs {detail['loc'][-1]}:", example
     if kind == "value_error":
-        return _own(str(context["error"]), got), example
-    return _rest(kind, context), example
+        text = str(context["error"])
+        return f" {text}" if text.startswith(
+            ("must ", "is ", "has ", "takes ", "cannot ", "would ")
+        ) else f": {text}", example
+    return f" {_rest(kind, context)}", example
 
 
 def _rest(kind: str, context: dict[str, Any]) -> str:
@@ -147,13 +154,6 @@ def _rest(kind: str, context: dict[str, Any]) -> str:
     if kind == "finite_number":
         return "must be a finite number"
     return "is not understood"
-
-
-def _own(text: str, got: str) -> str:
-    """Our validators' words: `must ..`, `is ..` go on from the key; a sentence of its own stands behind a colon."""
-    if text.startswith(("must ", "is ", "has ", "takes ")):
-        return f"{text}{got}" if text.startswith("must ") and got and "not" not in text else text
-    return f"is wrong: {text}"
 
 
 def _example(key: str, label: str) -> str:
@@ -182,6 +182,3 @@ def shown(value: object) -> str:
         return "true" if value else "false"
     text = f"'{value}'" if isinstance(value, str) else str(value)
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
-
-
-__all__ = ["KEYS", "dotted", "explain", "shown", "unknown_key"]

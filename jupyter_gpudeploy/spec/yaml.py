@@ -37,8 +37,7 @@ MAX_NODES = 10_000
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _INTEGER = re.compile(r"[-+]?[0-9]+")
-_OCTAL = re.compile(r"0o[0-7]+")
-_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
 _INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
 _NAN = frozenset({".nan", ".NaN", ".NAN"})
@@ -57,10 +56,8 @@ def scalar(text: str) -> str | int | float | bool | None:
 def _number(text: str) -> str | int | float:
     if _INTEGER.fullmatch(text):
         return int(text)
-    if _OCTAL.fullmatch(text):
-        return int(text[2:], 8)
-    if _HEXADECIMAL.fullmatch(text):
-        return int(text[2:], 16)
+    if _OTHER_BASE.fullmatch(text):
+        return int(text, 0)
     if _FLOAT.fullmatch(text):
         return float(text)
     if match := _INFINITE.fullmatch(text):
@@ -157,7 +154,7 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
         self._depth = 0
 
     def compose_node(self, parent: Node | None, index: int) -> Node | None:
-        event = self.peek_event()
+        event = self.peek_event()  # type: ignore[no-untyped-call]
         if getattr(event, "tag", None) is not None:
             raise _RefusedError("tags are not allowed", "delete the word that begins with !", event.start_mark)
         self._depth += 1
@@ -172,7 +169,10 @@ class _Loader(Reader, Scanner, Parser, Composer, BaseResolver):
 
 
 def _measure(root: Node) -> None:
-    """Raise _RefusedError for what unfolds too far. An alias points back, so its node is measured already or still open."""
+    """Raise _RefusedError for what unfolds too far.
+
+    An alias points back, so its node is measured already, or still open when it contains itself.
+    """
     measured: dict[int, tuple[int, int] | None] = {}
 
     def visit(node: Node) -> tuple[int, int]:

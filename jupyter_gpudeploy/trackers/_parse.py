@@ -36,11 +36,12 @@ _AVERAGE = re.compile(rf"\s?\(({_NUMBER})\)")
 _UNIT = re.compile(r"(\s?)(%|[a-zA-Zµμ°/][\w/µμ°]{0,15})")
 _NEXT_NAME = re.compile(r"\s[^\W\d][\w/.@-]{0,40}(?:\s[^\W\d][\w/.@-]{0,40}){0,2}\s{0,4}[:=]")
 _UNITS = frozenset(
-    "% ns us µs μs ms s sec secs second seconds min mins minute minutes h hr hrs hour hours d days "
+    "% ns us µs μs ms s sec secs second seconds min mins "  # noqa: SIM905 - words read better than a hundred quotes
+    "minute minutes h hr hrs hour hours d days "
     "byte bytes kb mb gb tb kib mib gib tib w kw c °c x db hz khz mhz ghz px j kj kwh "
     "/s it it/s s/it ms/step us/step s/step step/s steps/s tok/s token/s tokens/s tokens samples samples/s sample/s "
     "img/s image/s images/s imgs/s req/s requests/s batch/s batches/s ms/batch s/batch examples/s examples/sec "
-    "mb/s gb/s mib/s gib/s flops gflops tflops flops/s tflops/s tok/sec tokens/sec it/sec samples/sec".split()  # noqa: SIM905 - words read better than a hundred quotes
+    "mb/s gb/s mib/s gib/s flops gflops tflops flops/s tflops/s tok/sec tokens/sec it/sec samples/sec".split()
 )
 _RATIO_NAME = re.compile(r"(?i)acc|correct|precision|recall|score|rate|ratio|pass|top|f1|hit")
 _METRIC_WORD = re.compile(
@@ -206,7 +207,7 @@ def _without_parentheses(name: str) -> str:
 def _checked(name: str) -> str:
     """Return the name without what leads to it, or "" for what is no name of a metric."""
     words = name.split(" ")
-    while words and words[0].lower() in _FILLERS:
+    while len(words) > 1 and words[0].lower() in _FILLERS:
         del words[0]
     if len(words) > _WORDS:
         words = words[-1:] if _METRIC_WORD.search(words[-1].lower()) else []

@@ -16,7 +16,7 @@ import time
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.trackers._rows import Row, number
+from jupyter_gpudeploy.trackers._rows import Row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,9 +126,9 @@ class _Reader:
 def _parse(line: bytes) -> tuple[Row, int] | None:
     """Return one record and its attempt."""
     try:
-        record = json.loads(line)
+        record = json.loads(line.decode())
         metrics = {name: float(value) for name, value in record["metrics"].items()}
-        place = [number(record.get(name)) for name in ("step", "epoch", "time")]
+        place = [None if (value := record.get(name)) is None else float(value) for name in ("step", "epoch", "time")]
         return Row(metrics, *place), int(record.get("attempt", 1))
     except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
         return None

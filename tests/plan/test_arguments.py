@@ -78,7 +78,10 @@ def test_a_name_in_braces_that_nothing_fills_is_refused_with_the_nearest():
 
 
 @pytest.mark.fault(67)
-@pytest.mark.parametrize("command", [["a", "&&", "b"], ["a", "|", "b"], ["a", ">", "f"], ["bash", "-c", "echo {lr}"], ["/bin/sh", "-c", "{lr}"]])
+@pytest.mark.parametrize(
+    "command",
+    [["a", "&&", "b"], ["a", "|", "b"], ["a", ">", "f"], ["bash", "-c", "echo {lr}"], ["/bin/sh", "-c", "{lr}"]],
+)
 def test_what_needs_a_shell_is_refused(command):
     with pytest.raises(PlanError):
         check_shell(command)

@@ -51,7 +51,13 @@ class TestWhatRuns:
     def test_a_notebook(self, tmp_path):
         (tmp_path / "a.ipynb").write_text('{"cells": []}')
         words = argv(tmp_path, run="a.ipynb")
-        assert words == ["python", "-m", "jupyter_gpudeploy.programs.notebook", str(tmp_path / "a.ipynb"), "/out/a.ipynb"]
+        assert words == [
+            "python",
+            "-m",
+            "jupyter_gpudeploy.programs.notebook",
+            str(tmp_path / "a.ipynb"),
+            "/out/a.ipynb",
+        ]
 
     def test_a_command(self, tmp_path):
         assert argv(tmp_path, run="echo 'two words' three") == ["echo", "two words", "three"]

@@ -12,7 +12,9 @@ def run(tmp_path, code, parameters, header=()):
     file = tmp_path / "cell.py"
     file.write_text(program(code, list(parameters), header), "utf-8")
     environment = {"GPUDEPLOY_PARAMETERS": json.dumps(parameters), "PYTHONIOENCODING": "utf-8"}
-    done = subprocess.run([sys.executable, file], capture_output=True, text=True, env=environment, check=False, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, file], capture_output=True, text=True, env=environment, check=False, encoding="utf-8"
+    )
     return done.stdout + done.stderr
 
 

@@ -60,7 +60,9 @@ class TestRandom(SamplerContract):
         return [RANDOM.ask({"x": axis}, [Told({})] * n, 0)["x"] for n in range(count)]
 
     def test_log_uniform_draws_each_decade_alike(self):
-        decades = Counter(math.floor(math.log10(x)) for x in self.draws(Axis(minimum=1e-4, maximum=1, distribution="log_uniform")))
+        decades = Counter(
+            math.floor(math.log10(x)) for x in self.draws(Axis(minimum=1e-4, maximum=1, distribution="log_uniform"))
+        )
         assert all(60 < decades[n] < 140 for n in (-4, -3, -2, -1))
 
     def test_whole_numbers_reach_both_ends(self):

@@ -6,8 +6,7 @@ import errno
 import os
 import signal
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.backends.local.processes import Ending
@@ -17,10 +16,9 @@ from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from jupyter_gpudeploy.backends.local.loop import Loop, Timer
-    from jupyter_gpudeploy.backends.local.processes import Identity
+    from jupyter_gpudeploy.backends.local.procfs import Identity
 
 _LEFTOVER_GRACE = 2.0
 _LIMIT_GRACE = 10.0
@@ -31,12 +29,11 @@ _DEFAULT_SIGNALS = (signal.SIGINT, signal.SIGHUP, signal.SIGTERM, signal.SIGPIPE
 class Spawner(Protocol):
     """What can start a process other than spawning it anew: a warm template."""
 
-    def spawn(self, argv: Sequence[str], env: Mapping[str, str], stdout_fd: int) -> int:
+    def spawn(self, argv: Sequence[str], environment: Mapping[str, str], stdout: int) -> int:
         """Start a process whose stdout and stderr are this descriptor; return its pid."""
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(NamedTuple):
     """How an attempt ended. `exit_code` as a shell counts it: 128 + number for a signal.
 
     `again`: whether a further attempt makes sense.
@@ -55,7 +52,7 @@ class Attempt:
     its session or carry its mark.
     """
 
-    def __init__(  # noqa: PLR0913 - each is a different thing
+    def __init__(
         self,
         loop: Loop,
         marks: tuple[str, int],
@@ -79,7 +76,7 @@ class Attempt:
         self.started = 0.0
 
     def start(
-        self, log: Path, executable: str, argv: Sequence[str], environment: Mapping[str, str],
+        self, log: str, executable: str, argv: Sequence[str], environment: Mapping[str, str],
         template: Spawner | None = None,
     ) -> None:  # fmt: skip
         """Start the process. Raises BackendError when it cannot be started, OSError when descriptors run out."""
@@ -122,7 +119,7 @@ class Attempt:
         if self._outcome is None:
             self._outcome = natural
         else:
-            self._outcome = replace(self._outcome, exit_code=natural.exit_code)
+            self._outcome = self._outcome._replace(exit_code=natural.exit_code)
         if self._ending is None:
             if self._tree():
                 self._end_tree(_LEFTOVER_GRACE)
@@ -169,7 +166,7 @@ def _spawn(executable: str, argv: Sequence[str], environment: Mapping[str, str],
     try:
         return os.posix_spawn(
             executable,
-            argv,
+            list(argv),
             environment,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +21,8 @@ class Edits:
 
     def new(self) -> list[Path]:
         """Return the files that were found changed and not returned before."""
+        import hashlib
+
         changed = []
         for file, expected in list(self._hashes.items()):
             try:

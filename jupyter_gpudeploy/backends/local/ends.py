@@ -22,3 +22,12 @@ def verdict(kind: str, results: Mapping[int, Outcome]) -> Outcome:
         if found:
             return Outcome(state, f"{len(found)} of {len(results)} {_NOUNS.get(kind, 'tasks')} {state.value}")
     return Outcome(State.SUCCEEDED)
+
+
+def over_time(kind: str, limit: float) -> Outcome:
+    """Return the end of what took longer than `limit` seconds: a failure, but for what was never to end by itself."""
+    from jupyter_gpudeploy.quantities import format_seconds
+
+    if kind in ("server", "manual"):
+        return Outcome(State.STOPPED, f"max_hours is over ({format_seconds(limit)})", again=False)
+    return Outcome(State.FAILED, f"took longer than max_hours ({format_seconds(limit)})", again=False)

@@ -23,12 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.events.store import RunFolder
-from jupyter_gpudeploy.plan.types import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from jupyter_gpudeploy.plan.types import Argv
+    from collections.abc import Mapping
 
 FIRST_EXECUTED = 1000
 """The number of the first `execute` of a run; the numbers of a plan's tasks lie below."""
@@ -80,18 +77,6 @@ class LocalFolder(RunFolder):
     def root(self) -> Path:
         """The state root that this run lies in, two floors up."""
         return self.path.parent.parent
-
-
-def words_to_json(argv: Argv) -> list[list[Any]]:
-    """Return an argv as JSON; a slot is `{"slot": name}`, so no text can be taken for one."""
-    return [[{"slot": part.value} if isinstance(part, Slot) else part for part in parts] for parts in argv]
-
-
-def words_from_json(argv: Sequence[Sequence[Any]]) -> Argv:
-    """Return the argv that `words_to_json` wrote."""
-    return tuple(
-        tuple(Slot(part["slot"]) if isinstance(part, dict) else str(part) for part in parts) for parts in argv
-    )  # fmt: skip
 
 
 def record_text(record: Mapping[str, Any]) -> str:

@@ -182,7 +182,7 @@ def _sockets(port: int) -> Iterator[tuple[Listener, str]]:
     suffix = f":{port:04X}"
     for table in ("tcp", "tcp6"):
         try:
-            lines = (PROC / "net" / table).read_text("ascii").splitlines()[1:]
+            lines = (PROC / "net" / table).read_text("utf-8").splitlines()[1:]
         except OSError:
             continue
         for line in lines:

@@ -8,9 +8,11 @@ their environment, so they are found again when whoever started them is gone.
 from __future__ import annotations
 
 import functools
+import json
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -42,6 +44,15 @@ def identity(pid: int) -> Identity | None:
 def is_alive(who: Identity) -> bool:
     """Return whether it is still this process that has the pid."""
     return who.boot_id == boot_id() and identity(who.pid) == who
+
+
+def kept_by(file: Path) -> Identity | None:
+    """Return who is named in a `supervisor.json`; None when it is not there or broken."""
+    try:
+        content = json.loads(file.read_bytes())
+        return Identity(int(content["pid"]), int(content["start_time"]), str(content["boot_id"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def session(pid: int) -> int | None:
@@ -172,10 +183,8 @@ def end_tree(run: str, task: int | None = None, *, grace: float = 10.0) -> list[
 
 
 def _kill(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError, PermissionError):
         os.kill(pid, number)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _stat(pid: int) -> list[bytes] | None:

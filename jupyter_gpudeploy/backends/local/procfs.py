@@ -52,7 +52,7 @@ def start_time(pid: int) -> int | None:
 def boot_id() -> str:
     """Return what changes with every boot of this machine; empty where it cannot be known."""
     try:
-        return (PROC / "sys/kernel/random/boot_id").read_text("ascii").strip()
+        return (PROC / "sys/kernel/random/boot_id").read_text("utf-8").strip()
     except OSError:
         return ""
 

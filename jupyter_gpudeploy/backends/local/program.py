@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.local import control
-from jupyter_gpudeploy.backends.local.layout import FIRST_EXECUTED, words_from_json
+from jupyter_gpudeploy.backends.local.layout import FIRST_EXECUTED
 from jupyter_gpudeploy.backends.local.processes import RUN_MARK, TASK_MARK
 from jupyter_gpudeploy.errors import BackendError
-from jupyter_gpudeploy.plan.types import Slot, fill
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from jupyter_gpudeploy.backends.local.layout import LocalFolder
 
@@ -30,14 +28,19 @@ class Program:
         self.python = python
         self.uid: str = record["uid"]
         self._folder = folder
-        self._tasks = {task["number"]: task for task in record["tasks"]}
+        self._tasks: dict[int, dict[str, Any]] = {task["number"]: task for task in record["tasks"]}
         self._environment = self._prepared()
+        self._slots = {"python": python, "code": str(folder.code), "host": HOST}
+        self._output = f"{folder.path}/out/"
+        self._metrics = f"{folder.path}/metrics/"
         self._found: dict[tuple[str, str], str] = {}
 
     def task(self, number: int) -> Mapping[str, Any]:
         """Return what the record says of a task, or what `execute` was asked for."""
         if number in self._tasks:
             return self._tasks[number]
+        import shlex
+
         argv = control.executed_argv(self._folder, number)
         self._tasks[number] = {
             "number": number,
@@ -50,22 +53,12 @@ class Program:
 
     def command(self, number: int, port: int | None = None) -> list[str]:
         """Return the argv of a task, every slot filled."""
-        slots = {
-            Slot.PYTHON: self.python,
-            Slot.CODE: str(self._folder.code),
-            Slot.OUTPUT: str(self._folder.output(number)),
-            Slot.HOST: HOST,
-        }
-        if port is not None:
-            slots[Slot.PORT] = str(port)
-        return fill(words_from_json(self.task(number)["argv"]), slots)
+        slots = {**self._slots, "output": self._output + str(number), "port": str(port)}
+        return fill(self.task(number)["argv"], slots)
 
     def script(self) -> str:
         """Return the program that a warm start forks."""
-        return fill(
-            words_from_json([self.record["warm"]["script"]]),
-            {Slot.PYTHON: self.python, Slot.CODE: str(self._folder.code)},
-        )[0]
+        return fill([self.record["warm"]["script"]], self._slots)[0]
 
     def shared_environment(self) -> dict[str, str]:
         """Return what is the same for all tasks, without secrets."""
@@ -78,8 +71,8 @@ class Program:
             TASK_MARK: str(number),
             "GPUDEPLOY_ATTEMPT": str(attempt),
             "GPUDEPLOY_TASK_NAME": task["name"],
-            "GPUDEPLOY_OUTPUT": str(self._folder.output(number)),
-            "GPUDEPLOY_METRICS": str(self._folder.metrics_file(number)),
+            "GPUDEPLOY_OUTPUT": f"{self._output}{number}",
+            "GPUDEPLOY_METRICS": f"{self._metrics}{number}.jsonl",
             "GPUDEPLOY_PARAMETERS": json.dumps(task["parameters"]),
         }
         return {**self._environment, **task["environment"], **self._secrets(), **extra, **own}
@@ -114,6 +107,11 @@ class Program:
     def _secrets(self) -> dict[str, str]:
         """Look the secrets up, anew for each attempt, so that they are never kept."""
         return {name: _secret(name, where) for name, where in self.record["secrets"].items()}
+
+
+def fill(argv: Sequence[Sequence[Any]], slots: Mapping[str, str]) -> list[str]:
+    """Return the argv of a record with every slot filled, as `plan.types.fill` does it for a plan's."""
+    return ["".join(slots[part["slot"]] if isinstance(part, dict) else part for part in parts) for parts in argv]
 
 
 def is_executed(number: int) -> bool:

@@ -11,11 +11,11 @@ import errno
 import fcntl
 import os
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from jupyter_gpudeploy.backends.local.loop import Loop, Timer
 
@@ -36,7 +36,7 @@ class Pump:
     end.
     """
 
-    def __init__(self, loop: Loop, log: Path, on_gap: Callable[[int], None]) -> None:
+    def __init__(self, loop: Loop, log: str, on_gap: Callable[[int], None]) -> None:
         self._loop = loop
         self._log = log
         self._on_gap = on_gap
@@ -186,7 +186,5 @@ class Pump:
     def _enlarge(self) -> None:
         if not self._enlarged:
             self._enlarged = True
-            try:
+            with suppress(OSError):  # the user's share of pipe memory may be used up
                 fcntl.fcntl(self._read, fcntl.F_SETPIPE_SZ, _CHUNK)
-            except OSError:
-                pass  # the user's share of pipe memory is used up: the pipe stays as it is

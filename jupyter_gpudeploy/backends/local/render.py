@@ -6,10 +6,11 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.base import Rendering
-from jupyter_gpudeploy.backends.local.layout import record_text, words_to_json
+from jupyter_gpudeploy.backends.local.layout import record_text
+from jupyter_gpudeploy.plan.types import Slot
 
 if TYPE_CHECKING:
-    from jupyter_gpudeploy.plan.types import Plan, Task
+    from jupyter_gpudeploy.plan.types import Argv, Plan, Task
 
 VERSION = 1
 
@@ -33,6 +34,11 @@ def record_of(plan: Plan) -> dict[str, Any]:
         content["warm"] = {"script": words_to_json((plan.warm.script,))[0], "preload": list(plan.warm.preload)}
     tasks = [_task(task) for task in plan.tasks]
     return {"version": VERSION, **content, "backend": "local", "tasks": tasks}
+
+
+def words_to_json(argv: Argv) -> list[list[Any]]:
+    """Return an argv as JSON; a slot is `{"slot": name}`, so no text can be taken for one."""
+    return [[{"slot": part.value} if isinstance(part, Slot) else part for part in parts] for parts in argv]
 
 
 def _task(task: Task) -> dict[str, Any]:

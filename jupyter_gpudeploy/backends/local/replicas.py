@@ -8,9 +8,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.backends.local.attempts import Outcome
 from jupyter_gpudeploy.backends.local.probes import Prober
 from jupyter_gpudeploy.backends.local.program import HOST
-from jupyter_gpudeploy.backends.local.attempts import Outcome
 from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:

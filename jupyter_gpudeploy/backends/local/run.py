@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.backends.local.attempts import Outcome
 from jupyter_gpudeploy.backends.local.control import Requests
-from jupyter_gpudeploy.backends.local.ends import verdict
+from jupyter_gpudeploy.backends.local.ends import over_time, verdict
 from jupyter_gpudeploy.backends.local.loop import Loop
 from jupyter_gpudeploy.backends.local.program import Program, is_executed
 from jupyter_gpudeploy.backends.local.starter import Live, Starter, Turn
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.quantities import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,6 +101,7 @@ class KeptRun:
     def _begin(self, python: str) -> None:
         program = Program(self._record, self._folder, python)
         self._starter = Starter(self._folder, program, self._loop, self._chronicle)
+        self._starter.warm_up(self._fill)
         self._take_up_past()
         if self._record["service"]:
             from jupyter_gpudeploy.backends.local.replicas import Replicas
@@ -116,12 +116,10 @@ class KeptRun:
 
     def _take_up_past(self) -> None:
         """Queue what has no end yet; keep the ends that an earlier supervisor saw."""
-        past = self._chronicle.past.tasks
         for task in self._record["tasks"]:
             number = task["number"]
-            status = past[number]
-            if status.state.is_final:
-                self._results[number] = Outcome(status.state, status.reason, status.exit_code)
+            if number in self._chronicle.results:
+                self._results[number] = self._chronicle.results[number]
             else:
                 self._waiting.append(self._turn(number))
 
@@ -134,9 +132,8 @@ class KeptRun:
 
     def _tick(self) -> None:
         grace, numbers = self._requests.poll()
-        past = self._chronicle.past.tasks
         for number in numbers:
-            if not (number in past and past[number].state.is_final):
+            if number not in self._chronicle.results:
                 self._executes.append(self._turn(number))
         if numbers:
             self._fill()
@@ -147,53 +144,53 @@ class KeptRun:
 
     def _fill(self) -> None:
         """Start what can be started now."""
-        if self._starter is None or self._deadline is not None:
+        if self._starter is None or self._deadline is not None or self._winding is not None:
             return
-        if self._is_manual and not self._hold():
+        starter = self._starter
+        if self._is_manual and not self._hold(starter):
             return
         while self._executes:
-            self._start(self._executes.popleft(), self._executes)
-        while self._waiting and len(self._live) < self._parallelism:
-            if not self._start(self._waiting.popleft(), self._waiting):
+            if not self._start(starter, self._executes.popleft(), self._executes):
+                break
+        while self._waiting and len(self._live) < self._parallelism and not starter.is_warming_up:
+            if not self._start(starter, self._waiting.popleft(), self._waiting):
                 break
         self._judge()
 
-    def _hold(self) -> bool:
-        """Lease what a manual run holds for as long as it is up; return whether it has it."""
-        if self._starter is None or self._starter.held is not None:
-            return True
+    def _hold(self, starter: Starter) -> bool:
+        """Take the GPUs that a manual run holds for as long as it is up; return whether it has them."""
         try:
-            self._starter.held = self._starter.lease(None)
+            grant = starter.hold()
         except BackendError as error:
             self._verdict = Outcome(State.FAILED, error.message)
             self._wind_up()
-        if self._starter.held is None:
             return False
-        self._chronicle.run(State.READY, gpus=list(self._starter.held.devices))
-        return True
+        if grant is not None:
+            details: dict[str, Any] = {"gpus": list(grant.devices)} if grant.devices else {}
+            self._chronicle.run(State.READY, **details)
+        return grant is not None
 
-    def _start(self, turn: Turn, queue: deque[Turn]) -> bool:
+    def _start(self, starter: Starter, turn: Turn, queue: deque[Turn]) -> bool:
         """Start one attempt; put it back, and return False, when there is no room for it now."""
-        if self._starter is None:
-            return False
         try:
-            lease = self._starter.lease(turn.task)
-            if lease is None:
-                queue.appendleft(turn)
-                return False
-            live = self._starter.start(turn, lease, self._on_end)
+            live = starter.start(turn, self._on_end)
         except BackendError as error:
             self._settle(turn, Outcome(State.FAILED, error.message, again=False))
             return True
         except OSError as error:
             return self._on_no_room(turn, queue, error)
+        if live is None:
+            queue.appendleft(turn)
+            return False
         self._live[turn.task] = live
-        state = State.STARTING if self._replicas and not is_executed(turn.task) else State.RUNNING
+        is_replica = self._replicas is not None and not is_executed(turn.task)
+        state = State.STARTING if is_replica else State.RUNNING
         self._chronicle.task(turn.task, state, attempt=turn.attempt, details=live.details)
-        if self._replicas is not None and not is_executed(turn.task):
+        if self._replicas is not None and is_replica:
             self._replicas.add(live)
         if self._record["max_seconds"] and not self._is_manual:
-            self._limit(live)
+            limit = self._record["max_seconds"]
+            live.attempt.limit(limit, over_time(self._record["kind"], limit))
         return True
 
     def _on_no_room(self, turn: Turn, queue: deque[Turn], error: OSError) -> bool:
@@ -207,16 +204,8 @@ class KeptRun:
         queue.appendleft(turn)
         return False
 
-    def _limit(self, live: Live) -> None:
-        limit: float = self._record["max_seconds"]
-        if self._replicas is None:
-            outcome = Outcome(State.FAILED, f"took longer than max_hours ({format_seconds(limit)})", again=False)
-        else:
-            outcome = Outcome(State.STOPPED, f"max_hours is over ({format_seconds(limit)})", again=False)
-        live.attempt.limit(limit, outcome)
-
     def _on_manual_limit(self) -> None:
-        self._verdict = Outcome(State.STOPPED, f"max_hours is over ({format_seconds(self._record['max_seconds'])})")
+        self._verdict = over_time("manual", self._record["max_seconds"])
         self._stop(_DEFAULT_GRACE)
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:

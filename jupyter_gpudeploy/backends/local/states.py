@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.events.status import Status
+from jupyter_gpudeploy.backends.local.attempts import Outcome
 from jupyter_gpudeploy.events.store import Journal, JournalReader
 from jupyter_gpudeploy.events.types import Notice, State, StateChange
 
@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from jupyter_gpudeploy.backends.local.layout import LocalFolder
-    from jupyter_gpudeploy.events.types import Event
 
 
 class Chronicle:
@@ -22,13 +21,15 @@ class Chronicle:
     A torn last record is cut off when it is opened, and that is said.
     """
 
-    def __init__(self, folder: LocalFolder, tasks: Iterable[int]) -> None:
+    def __init__(self, folder: LocalFolder) -> None:
         self._journal = Journal(folder.events_file)
         events = JournalReader(folder.events_file).poll()
-        self.past = Status.of(tasks, events)
+        changes = [event for event in events if isinstance(event, StateChange)]
         self.is_new = not events
-        self.failures = _failures(events)
-        self.started = _started(events)
+        self.results = _results(changes)
+        self.failures = _failures(changes)
+        self.started = _started(changes)
+        self.has_ended = any(change.task is None and change.state.is_final for change in changes)
         self._run: tuple[State, str] | None = None
         if self._journal.dropped:
             size = self._journal.dropped
@@ -61,19 +62,30 @@ class Chronicle:
         self._journal.close()
 
 
-def _failures(events: Iterable[Event]) -> dict[int, int]:
-    """Return how often each task was to be tried again."""
-    found: dict[int, int] = {}
-    for event in events:
-        if isinstance(event, StateChange) and event.task is not None and "retry_in" in event.details:
-            found[event.task] = found.get(event.task, 0) + 1
+def _results(changes: Iterable[StateChange]) -> dict[int, Outcome]:
+    """Return the end of each task that has ended, and was not started again afterwards."""
+    found: dict[int, Outcome] = {}
+    for change in changes:
+        if change.task is not None and change.state.is_final:
+            found[change.task] = Outcome(change.state, change.reason, change.exit_code)
+        elif change.task is not None:
+            found.pop(change.task, None)
     return found
 
 
-def _started(events: Iterable[Event]) -> dict[int, int]:
+def _failures(changes: Iterable[StateChange]) -> dict[int, int]:
+    """Return how often each task was to be tried again."""
+    found: dict[int, int] = {}
+    for change in changes:
+        if change.task is not None and "retry_in" in change.details:
+            found[change.task] = found.get(change.task, 0) + 1
+    return found
+
+
+def _started(changes: Iterable[StateChange]) -> dict[int, int]:
     """Return the last attempt of each task that had a process."""
     found: dict[int, int] = {}
-    for event in events:
-        if isinstance(event, StateChange) and event.task is not None and "pid" in event.details:
-            found[event.task] = max(event.attempt, found.get(event.task, 0))
+    for change in changes:
+        if change.task is not None and "pid" in change.details:
+            found[change.task] = max(change.attempt, found.get(change.task, 0))
     return found

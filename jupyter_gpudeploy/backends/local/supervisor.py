@@ -11,11 +11,8 @@ import fcntl
 import json
 import os
 import signal
-import socket
 import sys
 import time
-import traceback
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.backends.local import control, processes
@@ -29,7 +26,6 @@ from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from types import FrameType
     from typing import Any
 
 _PR_SET_CHILD_SUBREAPER = 36
@@ -46,11 +42,11 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _adopt_orphans()
-    write_atomically(folder.supervisor_file, json.dumps({**identity()._asdict(), "host": socket.gethostname()}))
+    write_atomically(folder.supervisor_file, json.dumps({**identity()._asdict(), "host": os.uname().nodename}))
     record = folder.record()
-    chronicle = Chronicle(folder, [task["number"] for task in record["tasks"]])
+    chronicle = Chronicle(folder)
     try:
-        if not chronicle.past.state.is_final:
+        if not chronicle.has_ended:
             _keep(folder, record, chronicle)
     finally:
         chronicle.close()
@@ -65,16 +61,19 @@ def _keep(folder: LocalFolder, record: Mapping[str, Any], chronicle: Chronicle) 
         run = KeptRun(folder, record, chronicle)
         signal.signal(signal.SIGTERM, lambda _number, _frame: run.ask_to_stop())
         run.keep()
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, the run must not end without a word
         processes.end_tree(record["uid"], grace=2.0)
         reason = f"{type(error).__name__}: {error}"
         if isinstance(error, OSError) and error.filename == record["working_dir"]:
             reason = f"the working directory {record['working_dir']} is not there"
         elif not isinstance(error, BackendError):
+            import traceback
+
             traceback.print_exc()
             reason = f"the supervisor failed ({reason}); its log tells more: {folder.supervisor_log}"
         chronicle.run(State.FAILED, reason)
     _wait_for_room(folder, chronicle)
+
 
 def _take_lock(folder: LocalFolder) -> int | None:
     """Return the descriptor that holds the run's lock for as long as we live, or None when another holds it."""

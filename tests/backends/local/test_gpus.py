@@ -254,7 +254,9 @@ def test_a_reading_is_kept_for_a_while(smi, leases):
     assert len([call for call in smi.calls() if "query-gpu" in call]) == 2
 
 
-@pytest.mark.parametrize("difference", [{"pid": 2**22 - 1}, {"start_time": 1}, {"boot_id": "another boot"}, {"pid": "x"}])
+@pytest.mark.parametrize(
+    "difference", [{"pid": 2**22 - 1}, {"start_time": 1}, {"boot_id": "another boot"}, {"pid": "x"}]
+)
 def test_the_lease_of_a_holder_that_is_gone_is_free_again(smi, leases, difference):
     assert leases.acquire(2, me(**difference)) is not None
     assert get(leases, 2).devices == ("0", "1")

@@ -23,7 +23,7 @@ class Server(http.server.ThreadingHTTPServer):
         self.port = self.server_address[1]
         self.errors = []
 
-    def handle_error(self, request, client_address):
+    def handle_error(self, *_):
         self.errors.append(sys.exc_info()[1])
 
 
@@ -71,7 +71,7 @@ def until(prober, fits, seconds=15.0) -> Verdict:
 
 
 def first(prober) -> Verdict:
-    return until(prober, lambda verdict: True)
+    return until(prober, lambda _: True)
 
 
 def unused_port() -> int:
@@ -123,7 +123,9 @@ server.serve_forever()
 
 @pytest.mark.fault(33)
 def test_the_health_of_somebody_elses_server_is_never_taken_for_ours():
-    with subprocess.Popen([sys.executable, "-c", ELSEWHERE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as other:
+    with subprocess.Popen(
+        [sys.executable, "-c", ELSEWHERE], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as other:
         port = int(other.stdout.readline())
         try:
             with probing(port) as prober:
@@ -177,7 +179,9 @@ def test_a_server_that_drips_does_not_stretch_the_time_out():
         thread.join()
 
 
-@pytest.mark.parametrize(("answer", "reason"), [(b"SSH-2.0-x\r\n", "answered, but not in HTTP"), (b"", "broke the connection")])
+@pytest.mark.parametrize(
+    ("answer", "reason"), [(b"SSH-2.0-x\r\n", "answered, but not in HTTP"), (b"", "broke the connection")]
+)
 def test_what_is_no_http_is_told(answer, reason):
     with socket.create_server(("127.0.0.1", 0)) as server:
 

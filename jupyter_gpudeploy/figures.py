@@ -1,0 +1,303 @@
+"""Comparisons as plotly figures: `compare` shows trials over their parameters, `curves` over their steps.
+
+Compute, then draw: what is shown is worked out as plain values, then drawn. Colours, background and text suit light
+and dark pages. Every name is text: plotly would take `<b>` and `$x$` in a name for markup.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import pandas as pd
+import plotly.graph_objects as go
+
+from jupyter_gpudeploy.errors import GpuDeployError
+from jupyter_gpudeploy.names import shortest
+from jupyter_gpudeploy.registry import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+COLOURS = ("#3b82f6", "#f97316", "#22a565", "#d946a8", "#8b5cf6", "#c59a12", "#0ea5a5", "#e5484d", "#7c8798", "#84a50e")
+_TEXT = "#7f8794"
+_GRID = "rgba(127, 135, 148, 0.25)"
+_SCALE = "Viridis"
+_DECADES = 50.0  # a spread from which a logarithmic axis shows more
+_CROWD = 20  # lines from which a legend hides the picture
+_MOST_CELLS = 30
+
+Goal = Literal["minimize", "maximize"]
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """One direction of a picture. `data` are finite numbers, or texts of a category, in the order of the trials."""
+
+    title: str
+    data: tuple[Any, ...]
+    is_number: bool
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the values span decades."""
+        numbers: tuple[float, ...] = self.data if self.is_number else ()
+        return bool(numbers) and 0 < min(numbers) * _DECADES <= max(numbers)
+
+    @property
+    def layout(self) -> dict[str, Any]:
+        """How plotly is to draw it."""
+        kind = "category" if not self.is_number else "log" if self.is_log else "linear"
+        return {"title": {"text": text(self.title)}, "type": kind}
+
+    @property
+    def order(self) -> list[Any]:
+        """The different values, sorted where they are numbers."""
+        different = list(dict.fromkeys(self.data))
+        return sorted(different) if self.is_number else different
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Trials with a finite value of the metric. `texts` is what is shown when one is pointed at."""
+
+    metric: Axis
+    parameters: tuple[Axis, ...]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One trial over its steps. `gaps` are the places of NaN and infinity: x, where to draw the mark, what it was."""
+
+    name: str
+    x: tuple[float, ...]
+    y: tuple[float | None, ...]
+    gaps: tuple[tuple[float, float, str], ...]
+    best: float
+
+
+def text(name: object) -> str:
+    """Return a name so that plotly shows it as it is, whatever it holds."""
+    return html.escape(str(name), quote=False).replace("$", "&#36;")
+
+
+def compare(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] | None = None) -> go.Figure:
+    """Return the metric of each trial over the parameters that differ.
+
+    None: a bar a trial. One: values over it. Two: a heat map of a full grid, else coloured points. More: parallel
+    coordinates. A parameter that is the same in all trials is left out. Trials without a finite value are not shown.
+    Raises GpuDeployError for a metric or a parameter that the trials do not have.
+    """
+    points = _points(trials, metric, parameters)
+    draw = {0: _draw_bars, 1: _draw_line, 2: _draw_plane}.get(len(points.parameters), _draw_parallel)
+    figure = go.Figure(draw(points))
+    left_out = len(trials) - len(points.texts)
+    return _dressed(figure, f"{left_out} of {len(trials)} trials have no finite value" if left_out else "")
+
+
+def curves(
+    metrics: pd.DataFrame, metric: str | None, trials: pd.DataFrame | None = None, goal: Goal | None = None
+) -> go.Figure:
+    """Return the metric over the steps, a line a trial, the best one on top and first in the legend.
+
+    A NaN or infinity is a gap with a mark. Of several attempts the last is shown. `goal` is told by the `best_` column
+    of `trials` where it is not given. Raises GpuDeployError for a metric that was never reported.
+    """
+    found, x_title = _curves(metrics, metric, goal or _goal(metrics, metric, trials))
+    figure = go.Figure()
+    for place, curve in reversed(list(enumerate(found))):  # what is drawn last is on top
+        _draw_curve(figure, curve, place)
+    figure.update_layout(
+        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": text(metric)}}, showlegend=len(found) <= _CROWD,
+        legend={"traceorder": "reversed"}, hovermode="closest",
+    )  # fmt: skip
+    return _dressed(figure, "")
+
+
+def _points(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] | None) -> Points:
+    metric = _known(metric, trials.columns)
+    chosen = [_known(name, trials.columns) for name in parameters or ()]
+    shown = trials[pd.to_numeric(trials[metric], errors="coerce").astype("float64").map(math.isfinite)]
+    axes = [_axis(shown[name], name) for name in chosen]
+    axes = [axis for axis in axes if len(set(axis.data)) > 1] or axes[:1]
+    texts = []
+    for (number, values), (_, settings) in zip(shown[metric].items(), shown[chosen].iterrows(), strict=True):
+        named = "<br>".join(f"{text(name)} = {text(shortest(value))}" for name, value in settings.items())
+        texts.append(f"trial {number}<br>{named}<br>{text(metric)} = {text(f'{values:.6g}')}")
+    return Points(_axis(shown[metric], metric), tuple(axes), tuple(texts))
+
+
+def _axis(column: pd.Series[Any], title: str) -> Axis:
+    """Return a column as an axis: of numbers where all are finite numbers, else of texts."""
+    is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
+    is_number = is_number and all(map(math.isfinite, column.astype("float64")))
+    values = (float(value) for value in column) if is_number else (text(shortest(value)) for value in column)
+    return Axis(title, tuple(values), is_number)
+
+
+def _known(name: str | None, columns: Iterable[Any]) -> str:
+    known = [str(column) for column in columns]
+    if name is None:
+        raise GpuDeployError("which metric?", hint=f"metric: in the cell, or metric=; {did_you_mean('', known)}")
+    if name not in known:
+        raise GpuDeployError(f"the trials have no column {name!r}", hint=did_you_mean(name, known))
+    return name
+
+
+def _draw_bars(points: Points) -> dict[str, Any]:
+    names = [shown.partition("<br>")[0] for shown in points.texts]
+    bar = go.Bar(x=names, y=points.metric.data, hovertext=points.texts, hoverinfo="text", marker_color=COLOURS[0])
+    return {"data": [bar], "layout": {"xaxis": {"type": "category"}, "yaxis": points.metric.layout}}
+
+
+def _draw_line(points: Points) -> dict[str, Any]:
+    """Draw every trial, and a line through the mean of those with the same value."""
+    (axis,) = points.parameters
+    pairs = list(zip(axis.data, points.metric.data, strict=True))
+    groups = [(x, [value for at, value in pairs if at == x]) for x in axis.order]
+    line = go.Scatter(x=[x for x, _ in groups], y=[sum(values) / len(values) for _, values in groups], mode="lines",
+                      line={"color": COLOURS[0], "width": 1.5}, opacity=0.5, hoverinfo="skip")  # fmt: skip
+    marks = go.Scatter(x=axis.data, y=points.metric.data, mode="markers", hovertext=points.texts, hoverinfo="text",
+                       marker={"color": COLOURS[0], "size": 9})  # fmt: skip
+    layout = {"xaxis": axis.layout, "yaxis": points.metric.layout, "showlegend": False}
+    return {"data": [line, marks], "layout": layout}
+
+
+def _draw_plane(points: Points) -> dict[str, Any]:
+    """Draw a heat map of a full grid, a point a trial otherwise."""
+    across, up = points.parameters
+    bar = {"title": {"text": text(points.metric.title)}, "outlinewidth": 0}
+    places = list(zip(across.data, up.data, strict=True))
+    layout = {"xaxis": across.layout, "yaxis": up.layout}
+    is_grid = len(across.order) * len(up.order) == len(set(places))
+    if not is_grid or max(len(across.order), len(up.order)) > _MOST_CELLS:
+        marker = {"color": points.metric.data, "colorscale": _SCALE, "size": 13, "colorbar": bar}
+        marks = go.Scatter(x=across.data, y=up.data, mode="markers", marker=marker, hovertext=points.texts,
+                           hoverinfo="text")  # fmt: skip
+        return {"data": [marks], "layout": layout}
+    cells = _cells(points, places)
+    heat = go.Heatmap(
+        x=[shortest(x) for x in across.order], y=[shortest(y) for y in up.order], colorscale=_SCALE, colorbar=bar,
+        z=[[cells[x, y][0] for x in across.order] for y in up.order],
+        hovertext=[[cells[x, y][1] for x in across.order] for y in up.order], hoverinfo="text",
+        texttemplate="%{z:.4g}", xgap=2, ygap=2,
+    )  # fmt: skip
+    layout = {name: {**axis, "type": "category"} for name, axis in layout.items()}
+    return {"data": [heat], "layout": layout}
+
+
+def _cells(points: Points, places: list[tuple[Any, Any]]) -> dict[tuple[Any, Any], tuple[float, str]]:
+    """Return the mean of each cell's trials, and their texts."""
+    found: dict[tuple[Any, Any], tuple[list[float], list[str]]] = {}
+    for place, value, shown in zip(places, points.metric.data, points.texts, strict=True):
+        values, texts = found.setdefault(place, ([], []))
+        values.append(value)
+        texts.append(shown)
+    return {place: (sum(values) / len(values), "<br>".join(texts)) for place, (values, texts) in found.items()}
+
+
+def _draw_parallel(points: Points) -> dict[str, Any]:
+    dimensions = [_dimension(axis) for axis in (*points.parameters, points.metric)]
+    line = {"color": points.metric.data, "colorscale": _SCALE, "showscale": True}
+    lines = go.Parcoords(line=line, dimensions=dimensions, labelfont={"color": _TEXT}, tickfont={"color": _TEXT},
+                         rangefont={"color": "rgba(0,0,0,0)"})  # fmt: skip
+    return {"data": [lines], "layout": {}}
+
+
+def _dimension(axis: Axis) -> dict[str, Any]:
+    """Return one axis of parallel coordinates, which knows neither logarithms nor categories: ticks say the values."""
+    label = text(axis.title)
+    if not axis.is_number:
+        order = axis.order
+        places = [order.index(value) for value in axis.data]
+        return {"label": label, "values": places, "tickvals": list(range(len(order))), "ticktext": order}
+    if not axis.is_log:
+        return {"label": label, "values": axis.data}
+    low, high = math.floor(math.log10(min(axis.data))), math.ceil(math.log10(max(axis.data)))
+    ticks = axis.order if len(axis.order) <= _CROWD else [10.0**power for power in range(low, high + 1)]
+    return {
+        "label": label,
+        "values": [math.log10(value) for value in axis.data],
+        "tickvals": [math.log10(tick) for tick in ticks],
+        "ticktext": [shortest(tick) for tick in ticks],
+    }
+
+
+def _curves(metrics: pd.DataFrame, metric: str | None, goal: Goal) -> tuple[list[Curve], str]:
+    """Return the curves, best first, and what their x is."""
+    seen = list(dict.fromkeys(metrics["metric"]))
+    metric = _known_metric(metric, seen)
+    chosen = metrics[metrics["metric"] == metric]
+    chosen = chosen[chosen["attempt"] == chosen.groupby("trial")["attempt"].transform("max")]
+    x_title = next((name for name in ("step", "epoch") if bool(chosen[name].notna().all())), "report")
+    found = [_curve(rows, x_title, goal) for _, rows in chosen.groupby("trial")]
+    sign = -1 if goal == "maximize" else 1
+    return sorted(found, key=lambda curve: (math.isnan(curve.best), sign * curve.best)), x_title
+
+
+def _known_metric(metric: str | None, seen: list[str]) -> str:
+    listed = f"seen: {', '.join(seen)}" if seen else "no metric was seen at all"
+    if metric is None:
+        raise GpuDeployError("which metric?", hint=f"metric: in the cell, or metric=; {listed}")
+    if metric not in seen:
+        raise GpuDeployError(f"metric {metric!r} was never printed; {listed}")
+    return metric
+
+
+def _curve(rows: pd.DataFrame, x_title: str, goal: Goal) -> Curve:
+    x = range(1, len(rows) + 1) if x_title == "report" else rows[x_title]
+    values = [float(value) for value in rows["value"]]
+    finite = [value for value in values if math.isfinite(value)]
+    height = finite[0] if finite else 0.0
+    gaps = []
+    for at, value in zip(x, values, strict=True):
+        if math.isfinite(value):
+            height = value
+        else:
+            gaps.append((float(at), height, str(value).replace("nan", "NaN")))
+    y = tuple(value if math.isfinite(value) else None for value in values)
+    best = (max if goal == "maximize" else min)(finite, default=math.nan)
+    return Curve(str(rows["name"].iloc[0]), tuple(float(at) for at in x), y, tuple(gaps), best)
+
+
+def _goal(metrics: pd.DataFrame, metric: str | None, trials: pd.DataFrame | None) -> Goal:
+    """Return which end is better, told by the best values that the trials have."""
+    if trials is None or f"best_{metric}" not in trials:
+        return "minimize"
+    ends = metrics[metrics["metric"] == metric].groupby("trial")["value"].agg(["max", "min"])
+    best = trials[f"best_{metric}"].dropna()
+    at_top, at_bottom = (int((best == ends[end].reindex(best.index)).sum()) for end in ("max", "min"))
+    return "maximize" if at_top > at_bottom else "minimize"
+
+
+def _draw_curve(figure: go.Figure, curve: Curve, place: int) -> None:
+    colour, name = COLOURS[place % len(COLOURS)], text(curve.name)
+    figure.add_scatter(
+        x=curve.x, y=curve.y, mode="lines+markers" if len(curve.x) < _MOST_CELLS else "lines", name=name,
+        legendgroup=str(place), line={"color": colour, "width": 2.5 if place == 0 else 1.5}, connectgaps=False,
+        hovertext=[name] * len(curve.x), hoverinfo="text+x+y",
+    )  # fmt: skip
+    if curve.gaps:
+        at, height, what = zip(*curve.gaps, strict=True)
+        figure.add_scatter(
+            x=at, y=height, mode="markers", name=name, legendgroup=str(place), showlegend=False, hoverinfo="text",
+            marker={"color": colour, "symbol": "x-thin", "size": 9, "line": {"color": colour, "width": 2}},
+            hovertext=[f"{name}<br>{value} at {shortest(x)}" for x, value in zip(at, what, strict=True)],
+        )  # fmt: skip
+
+
+def _dressed(figure: go.Figure, note: str) -> go.Figure:
+    """Return the figure in colours that suit light and dark pages, with a note below the picture."""
+    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
+    figure.update_layout(
+        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": _TEXT},
+        colorway=COLOURS, margin={"l": 70, "r": 30, "t": 40, "b": 70},
+    )  # fmt: skip
+    figure.update_xaxes(**axis)
+    figure.update_yaxes(**axis)
+    if note:
+        figure.add_annotation(text=note, xref="paper", yref="paper", x=0, y=1.08, showarrow=False)
+    return figure

@@ -1,0 +1,36 @@
+"""A state root of one's own for each test, and nothing left alive after it."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+import pytest
+from handmade import Driver
+
+from jupyter_gpudeploy.backends.local import processes
+from jupyter_gpudeploy.backends.local.backend import LocalBackend
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    root = tmp_path / "home"
+    monkeypatch.setenv("JUPYTER_GPUDEPLOY_HOME", str(root))
+    yield root
+    for record in root.glob("*/*/ref.json"):
+        who = processes.kept_by(record.with_name("supervisor.json"))
+        if who is not None:
+            processes.send(who, signal.SIGKILL)
+        run = record.with_name("run.json")
+        if run.exists():
+            processes.end_tree(json.loads(run.read_text())["uid"], grace=0)
+
+
+@pytest.fixture
+def backend():
+    return LocalBackend()
+
+
+@pytest.fixture
+def local(backend):
+    return Driver(backend)
