@@ -78,6 +78,9 @@ class SpecError(GpuDeployError):
             lines = "\n".join(f"  {problem}" for problem in self.problems)
             super().__init__(f"{len(self.problems)} mistakes in the cell\n{lines}")
 
+    def __reduce__(self) -> tuple[type[SpecError], tuple[tuple[Problem, ...]]]:
+        return type(self), (self.problems,)
+
 
 class PlanError(GpuDeployError):
     """The cell is understood and cannot be carried out here."""

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 COLOURS = ("#3b82f6", "#f97316", "#22a565", "#d946a8", "#8b5cf6", "#c59a12", "#0ea5a5", "#e5484d", "#7c8798", "#84a50e")
 _TEXT = "#7f8794"
 _GRID = "rgba(127, 135, 148, 0.25)"
-_SCALE = "Viridis"
+_CELLS = "Viridis"
+_LINES = [[0.0, "#3b82f6"], [0.5, "#d946a8"], [1.0, "#f5a524"]]  # thin marks must be seen on black and on white
 _DECADES = 50.0  # a spread from which a logarithmic axis shows more
 _CROWD = 20  # lines from which a legend hides the picture
 _MOST_CELLS = 30
@@ -51,6 +52,11 @@ class Axis:
         """How plotly is to draw it."""
         kind = "category" if not self.is_number else "log" if self.is_log else "linear"
         return {"title": {"text": text(self.title)}, "type": kind}
+
+    @property
+    def shown(self) -> tuple[Any, ...]:
+        """The same, as plotly is to be given it."""
+        return self.data if self.is_number else tuple(map(text, self.data))
 
     @property
     def order(self) -> list[Any]:
@@ -134,7 +140,7 @@ def _axis(column: pd.Series[Any], title: str) -> Axis:
     """Return a column as an axis: of numbers where all are finite numbers, else of texts."""
     is_number = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     is_number = is_number and all(map(math.isfinite, column.astype("float64")))
-    values = (float(value) for value in column) if is_number else (text(shortest(value)) for value in column)
+    values = (float(value) for value in column) if is_number else (shortest(value) for value in column)
     return Axis(title, tuple(values), is_number)
 
 
@@ -158,9 +164,11 @@ def _draw_line(points: Points) -> dict[str, Any]:
     (axis,) = points.parameters
     pairs = list(zip(axis.data, points.metric.data, strict=True))
     groups = [(x, [value for at, value in pairs if at == x]) for x in axis.order]
-    line = go.Scatter(x=[x for x, _ in groups], y=[sum(values) / len(values) for _, values in groups], mode="lines",
-                      line={"color": COLOURS[0], "width": 1.5}, opacity=0.5, hoverinfo="skip")  # fmt: skip
-    marks = go.Scatter(x=axis.data, y=points.metric.data, mode="markers", hovertext=points.texts, hoverinfo="text",
+    line = go.Scatter(
+        x=[x if axis.is_number else text(x) for x, _ in groups], y=[sum(values) / len(values) for _, values in groups],
+        mode="lines", line={"color": COLOURS[0], "width": 1.5}, opacity=0.5, hoverinfo="skip",
+    )  # fmt: skip
+    marks = go.Scatter(x=axis.shown, y=points.metric.data, mode="markers", hovertext=points.texts, hoverinfo="text",
                        marker={"color": COLOURS[0], "size": 9})  # fmt: skip
     layout = {"xaxis": axis.layout, "yaxis": points.metric.layout, "showlegend": False}
     return {"data": [line, marks], "layout": layout}
@@ -174,14 +182,14 @@ def _draw_plane(points: Points) -> dict[str, Any]:
     layout = {"xaxis": across.layout, "yaxis": up.layout}
     is_grid = len(across.order) * len(up.order) == len(set(places))
     if not is_grid or max(len(across.order), len(up.order)) > _MOST_CELLS:
-        marker = {"color": points.metric.data, "colorscale": _SCALE, "size": 13, "colorbar": bar}
-        marks = go.Scatter(x=across.data, y=up.data, mode="markers", marker=marker, hovertext=points.texts,
+        marker = {"color": points.metric.data, "colorscale": _LINES, "size": 13, "colorbar": bar}
+        marks = go.Scatter(x=across.shown, y=up.shown, mode="markers", marker=marker, hovertext=points.texts,
                            hoverinfo="text")  # fmt: skip
         return {"data": [marks], "layout": layout}
     cells = _cells(points, places)
     heat = go.Heatmap(
-        x=[shortest(x) for x in across.order], y=[shortest(y) for y in up.order], colorscale=_SCALE, colorbar=bar,
-        z=[[cells[x, y][0] for x in across.order] for y in up.order],
+        x=[text(shortest(x)) for x in across.order], y=[text(shortest(y)) for y in up.order],
+        z=[[cells[x, y][0] for x in across.order] for y in up.order], colorscale=_CELLS, colorbar=bar,
         hovertext=[[cells[x, y][1] for x in across.order] for y in up.order], hoverinfo="text",
         texttemplate="%{z:.4g}", xgap=2, ygap=2,
     )  # fmt: skip
@@ -201,14 +209,14 @@ def _cells(points: Points, places: list[tuple[Any, Any]]) -> dict[tuple[Any, Any
 
 def _draw_parallel(points: Points) -> dict[str, Any]:
     dimensions = [_dimension(axis) for axis in (*points.parameters, points.metric)]
-    line = {"color": points.metric.data, "colorscale": _SCALE, "showscale": True}
-    lines = go.Parcoords(line=line, dimensions=dimensions, labelfont={"color": _TEXT}, tickfont={"color": _TEXT},
-                         rangefont={"color": "rgba(0,0,0,0)"})  # fmt: skip
+    line = {"color": points.metric.data, "colorscale": _LINES, "showscale": True}
+    lines = go.Parcoords(line=line, dimensions=dimensions, labelfont={"color": _TEXT},
+                         tickfont={"color": _TEXT, "shadow": "none"}, rangefont={"color": "rgba(0,0,0,0)"})  # fmt: skip
     return {"data": [lines], "layout": {}}
 
 
 def _dimension(axis: Axis) -> dict[str, Any]:
-    """Return one axis of parallel coordinates, which knows neither logarithms nor categories: ticks say the values."""
+    """Return one axis of parallel coordinates, which knows neither logarithms nor categories, nor markup in ticks."""
     label = text(axis.title)
     if not axis.is_number:
         order = axis.order
@@ -216,7 +224,7 @@ def _dimension(axis: Axis) -> dict[str, Any]:
         return {"label": label, "values": places, "tickvals": list(range(len(order))), "ticktext": order}
     if not axis.is_log:
         return {"label": label, "values": axis.data}
-    low, high = math.floor(math.log10(min(axis.data))), math.ceil(math.log10(max(axis.data)))
+    low, high = math.ceil(math.log10(min(axis.data))), math.floor(math.log10(max(axis.data)))
     ticks = axis.order if len(axis.order) <= _CROWD else [10.0**power for power in range(low, high + 1)]
     return {
         "label": label,
@@ -291,7 +299,7 @@ def _draw_curve(figure: go.Figure, curve: Curve, place: int) -> None:
 
 def _dressed(figure: go.Figure, note: str) -> go.Figure:
     """Return the figure in colours that suit light and dark pages, with a note below the picture."""
-    axis = {"gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
+    axis = {"automargin": True, "gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
     figure.update_layout(
         template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": _TEXT},
         colorway=COLOURS, margin={"l": 70, "r": 30, "t": 40, "b": 70},

@@ -16,9 +16,12 @@ _MEMORY = {
     "ki": 2**10, "mi": 2**20, "gi": 2**30, "ti": 2**40,
     "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40,
 }  # fmt: skip
+_LAST_OF_THREE = 999.5  # from here on three digits would round up to 1e+03
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
 _BINARY_STEP = 1024
+_DIGITS = 30
+_GREATEST = 10**_DIGITS
 
 
 def parse_memory(text: str | float) -> int:
@@ -34,7 +37,7 @@ def parse_cpu(text: str | float) -> float:
     number, suffix = _split(text)
     if suffix not in ("", "m"):
         raise ValueError(f"{text!r} is no number of processors: write it like 4 or 500m")
-    return number / 1000 if suffix == "m" else number
+    return number / 1000 if suffix == "m" else float(number)
 
 
 def parse_seconds(text: str | float) -> float:
@@ -49,9 +52,14 @@ def format_memory(size: float) -> str:
     """Return bytes for a person: `16 GiB`, `1.5 MiB`."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if abs(size) < _BINARY_STEP:
-            return f"{size:.3g} {unit}" if size % 1 or unit != "B" else f"{int(size)} B"
+            return f"{int(size)} B" if unit == "B" and not size % 1 else f"{_three_digits(size)} {unit}"
         size /= _BINARY_STEP
-    return f"{size:.4g} TiB"
+    return f"{_three_digits(size)} TiB"
+
+
+def _three_digits(number: float) -> str:
+    """Three significant digits, and never an exponent."""
+    return f"{number:.3g}" if abs(number) < _LAST_OF_THREE else f"{number:.0f}"
 
 
 def kubernetes_memory(size: int) -> str:
@@ -63,10 +71,12 @@ def kubernetes_memory(size: int) -> str:
 
 
 def format_seconds(seconds: float | None) -> str:
-    """Return a duration for a person: `4.2 s`, `3 min 20 s`, `2 h 05 min`; `-` when unknown."""
+    """Return a duration for a person: `4.2 s`, `3 min 20 s`, `2 h 05 min`; `-` when unknown, `∞` without end."""
     if seconds is None or math.isnan(seconds):
         return "-"
-    if seconds < 60:  # noqa: PLR2004 - a minute
+    if math.isinf(seconds):
+        return "∞"
+    if seconds < 59.95:  # noqa: PLR2004 - what is shown as less than a minute
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:  # noqa: PLR2004 - an hour
@@ -75,15 +85,17 @@ def format_seconds(seconds: float | None) -> str:
 
 
 def _split(text: str | float) -> tuple[float, str]:
+    """Return the number and its unit; a whole number stays one, so that bytes are exact."""
     if isinstance(text, bool):
         raise ValueError(f"{text!r} is no quantity")  # noqa: TRY004 - a wrong value like any other, to the caller
     if isinstance(text, int | float):
-        number, suffix = float(text), ""
+        number, suffix = text, ""
     else:
         match = _QUANTITY.fullmatch(text)
         if match is None:
             raise ValueError(f"{text!r} is no quantity: write a number and a unit, like 16Gi")
-        number, suffix = float(match[1]), match[2]
-    if not math.isfinite(number) or number < 0:
+        is_whole = match[1].isdigit() and len(match[1]) <= _DIGITS
+        number, suffix = int(match[1]) if is_whole else float(match[1]), match[2]
+    if not 0 <= number <= _GREATEST:
         raise ValueError(f"{text!r} must be a finite number that is not negative")
     return number, suffix

@@ -48,7 +48,9 @@ def test_many_mistakes_are_told_in_the_order_of_their_lines():
     assert [problem.message for problem in error.problems] == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("error", [GpuDeployError("m", hint="h"), SpecError([Problem("a", "b", 1, 2)]), WaitTimeoutError("m")])
+@pytest.mark.parametrize(
+    "error", [GpuDeployError("m", hint="h"), SpecError([Problem("a", "b", 1, 2)]), WaitTimeoutError("m")]
+)
 def test_errors_survive_pickling(error):
     again = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own bytes
     assert type(again) is type(error)

@@ -1,7 +1,7 @@
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpudeploy.names import LIMIT, point_name, safe_name, shortest
@@ -40,7 +40,7 @@ def test_a_safe_name_stays_as_it_is(original):
 @pytest.mark.fault(42)
 def test_a_name_stays_readable_and_the_same_every_time():
     assert safe_name("Übung #1") == "ubung-1-" + safe_name("Übung #1")[-8:]
-    assert safe_name("lr=0.1") == "lr-0-1-d09a3e47"
+    assert safe_name("lr=0.1") == "lr-0-1-f27540d9"
 
 
 @pytest.mark.fault(42)
@@ -53,6 +53,7 @@ def test_a_limit_is_kept(original, limit):
 
 
 @pytest.mark.fault(42)
+@settings(deadline=None)
 @given(st.text(max_size=80))
 def test_any_text_becomes_a_label(original):
     name = safe_name(original)
@@ -65,18 +66,21 @@ near = st.text(alphabet="aA-_.= 0é", max_size=6)
 
 
 @pytest.mark.fault(42)
+@settings(deadline=None)
 @given(near, near)
 def test_two_texts_never_share_a_name(one, other):
     assert (safe_name(one) == safe_name(other)) == (one == other)
 
 
 @pytest.mark.fault(42)
+@settings(deadline=None)
 @given(st.text(max_size=60))
 def test_a_name_is_never_what_another_text_was_turned_into(original):
     assert safe_name(safe_name(original)) == safe_name(original) or safe_name(original) != original
 
 
 @pytest.mark.fault(42)
+@settings(deadline=None)
 @given(near)
 def test_typing_the_name_that_another_text_was_given_makes_a_third_one(original):
     name = safe_name(original)
@@ -87,7 +91,16 @@ def test_typing_the_name_that_another_text_was_given_makes_a_third_one(original)
 @pytest.mark.fault(52)
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(0.1 + 0.2, "0.3"), (0.001, "0.001"), (1e-05, "1e-05"), (1.0, "1"), (3, "3"), (True, "True"), (None, "None"), ("a", "a")],
+    [
+        (0.1 + 0.2, "0.3"),
+        (0.001, "0.001"),
+        (1e-05, "1e-05"),
+        (1.0, "1"),
+        (3, "3"),
+        (True, "True"),
+        (None, "None"),
+        ("a", "a"),
+    ],
 )
 def test_numbers_are_named_in_their_shortest_form(value, text):
     assert shortest(value) == text

@@ -52,6 +52,7 @@ def run_html(card: Card) -> str:
         _values(card.values),
         sheet_html(card.sheet) if card.sheet else "",
         _lines(card.failures, RED),
+        _line(card.log_title, f"margin-top:8px;{QUIET}") if card.log else "",
         _log(card.log),
         _hint(card.way_out),
         _lines(card.notices, AMBER),

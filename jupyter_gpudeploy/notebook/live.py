@@ -32,6 +32,7 @@ PAUSE = 0.5
 IDLE_SHARE = 10  # a look that took 0.2 s is not repeated before 2 s
 LONGEST_PAUSE = 30.0
 LIVE_PER_RUN = 3
+OLD_PAUSE = 5.0  # further displays of the same run, in older cells
 GONE = "this run was replaced or deleted; the display stays as it was"
 LEFT = "the notebook ended here, the run goes on: %deploy attach {name} shows it again"
 _log = logging.getLogger(__name__)
@@ -90,7 +91,11 @@ class Display:
     def _bundle(self, problem: str) -> Bundle:
         if self._summary is None:
             return {"text/plain": f"{self.run.name}: {problem}"}
-        made = bundle(self._summary, notes=self.run.notes, problem=problem)
+        try:
+            made = bundle(self._summary, notes=self.run.notes, problem=problem)
+        except Exception as error:  # noqa: BLE001 - logged, with its traceback
+            _log.exception("%s cannot be drawn", self.run.name)
+            return {"text/plain": f"{self.run.name}: cannot be drawn: {type(error).__name__}: {error}"}
         return {"text/plain": made["text/plain"]} if self._plain else made
 
     def _file_identity(self) -> int | None:
@@ -157,13 +162,12 @@ class Ticker:
             self._wake.wait(PAUSE)
 
     def _due(self) -> list[Display]:
-        """Return what may be drawn now: of many displays of one run, the newest ones, until it has ended."""
+        """Return what may be drawn now. Of many displays of one run, the newest move and the others lag behind."""
         now, seen, due = time.monotonic(), dict[str, int](), []
         for display in reversed(self._displays):
             uid = display.run.uid
             seen[uid] = seen.get(uid, 0) + 1
-            is_kept = seen[uid] <= LIVE_PER_RUN
-            if display.due <= now and (is_kept or display.run.is_over):
+            if display.due + (0 if seen[uid] <= LIVE_PER_RUN else OLD_PAUSE) <= now:
                 due.append(display)
         return due
 

@@ -27,6 +27,7 @@ def run_text(card: Card) -> str:
     lines += _pairs(card.values)
     lines += _block(card.sheet)
     lines += _wrapped("! ", card.failures)
+    lines += [f"{card.log_title}:"] if card.log and card.log_title else []
     lines += [_cut(f"| {line}") for line in card.log]
     lines += [f"  → {card.way_out}"] * bool(card.way_out)
     lines += _wrapped("! ", card.notices)

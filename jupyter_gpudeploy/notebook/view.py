@@ -45,6 +45,7 @@ class Card:
     failures: tuple[str, ...]
     notices: tuple[str, ...]
     log: tuple[str, ...]
+    log_title: str = ""
     way_out: str = ""
     problem: str = ""
 
@@ -54,6 +55,7 @@ def card(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> C
     is_table = summary.kind == "sweep" or len(summary.rows) > 1
     row = summary.rows[0] if summary.rows and not is_table else None
     failures = _failures(summary) if is_table else ()
+    has_log = not is_table or State.FAILED in summary.counts
     reason = summary.reason or (row.reason if row else "")
     return Card(
         title=clean(summary.title or summary.name),
@@ -68,7 +70,8 @@ def card(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> C
         sheet=trials(summary) if is_table else None,
         failures=failures,
         notices=(*_warnings(notes), *(clean(notice) for notice in summary.notices[-REASONS:])),
-        log=() if is_table else tuple(clean(line) for line in summary.log),
+        log=tuple(clean(line) for line in summary.log) if has_log else (),
+        log_title=f"the last lines of a failed {noun(summary)}" if is_table else "",
         way_out=_way_out(summary, is_table=is_table),
         problem=clean(problem),
     )

@@ -82,7 +82,7 @@ def check(values: Mapping[str, Any], *, code: str | None = None) -> Asked:
     for key, value in clean.items():
         draft.put(key, value, Source(key))
     if code is not None:
-        _put_code(draft, hidden_code, Lines(hidden_code), problems)
+        _put_code(draft, hidden_code, Lines(hidden_code))
     asked = _tried(problems, _checked, draft)
     if problems or asked is None:
         raise SpecError(problems)
@@ -113,21 +113,19 @@ def _drafts(text: str, first_line: int) -> list[Draft]:
 
         return guide_transcript.drafts(text, first_line)
     head, body = _split(text)
-    problems: list[Problem] = []
     draft = Draft(start=first_line)
     if body is not None:
         code_line = first_line + text.count("\n", 0, body)
-        _put_code(draft, text[body:], Lines(text[body:], code_line), problems)
-    _tried(problems, _put_header, draft, head, first_line)
-    if problems:
-        raise SpecError(problems)
+        _put_code(draft, text[body:], Lines(text[body:], code_line))
+    if _tried(draft.problems, _put_header, draft, head, first_line) is None:
+        raise SpecError(draft.problems)
     return [draft]
 
 
-def _put_header(draft: Draft, text: str, first_line: int) -> None:
+def _put_header(draft: Draft, text: str, first_line: int) -> Draft:
     document = load(text, first_line)
     if document.value is None:
-        return
+        return draft
     if not isinstance(document.value, dict):
         line, column = document.where_value(())
         problem = Problem("the header must be lines of `key: value`", "for example run: train.py", line, column)
@@ -136,17 +134,18 @@ def _put_header(draft: Draft, text: str, first_line: int) -> None:
         from jupyter_gpudeploy.spec import guide_config
 
         guide_config.fill(draft, document)
-        return
+        return draft
     for key, value in document.value.items():
         draft.put(key, document.as_text((key,)) if key in TEXT_FIELDS else value, Source.within(document, (key,)))
+    return draft
 
 
-def _put_code(draft: Draft, code: str, lines: Lines, problems: list[Problem]) -> None:
+def _put_code(draft: Draft, code: str, lines: Lines) -> None:
     if not code.strip():
         return
     draft.put("code", code, Source("code", lines.first, 1))
     if problem := syntax_problem(code, lines):
-        problems.append(problem)
+        draft.problems.append(problem)
 
 
 def _apply(settings: Mapping[str, Any], draft: Draft, line: int, *, several: bool) -> None:
@@ -173,8 +172,10 @@ def _checked(draft: Draft) -> Asked:
 
         problems = explain(error, draft)
         wrong = {str(details["loc"][0]) for details in error.errors(include_url=False) if details["loc"]}
-    if spec is None:
-        raise SpecError([*problems, *(_contradictions_besides(wrong, draft) if wrong else [])])
+    if wrong:
+        problems += _contradictions_besides(wrong, draft)
+    if spec is None or draft.problems:
+        raise SpecError([*draft.problems, *problems])
     return Asked(spec, (*draft.remarks, *_words_for_switches(spec)))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jupyter_gpudeploy.errors import Problem
     from jupyter_gpudeploy.spec.models import Remark
     from jupyter_gpudeploy.spec.yaml import Document, Path
 
@@ -43,11 +44,12 @@ class Source:
 
 @dataclass
 class Draft:
-    """Values as the schema names them. `start` is the line of the cell where this begins."""
+    """Values as the schema names them, and what is wrong already. `start` is the line of the cell where this begins."""
 
     values: dict[str, Any] = field(default_factory=dict)
     sources: dict[str, Source] = field(default_factory=dict)
     remarks: list[Remark] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
     start: int = 1
 
     def put(self, key: str, value: Any, source: Source) -> None:  # noqa: ANN401 - anything may stand in a cell

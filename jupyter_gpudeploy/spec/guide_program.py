@@ -7,7 +7,6 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from jupyter_gpudeploy.registry import did_you_mean
 from jupyter_gpudeploy.spec.models import Remark
 
 if TYPE_CHECKING:
@@ -72,11 +71,6 @@ def mode_of(text: str) -> Literal["auto_start", "job", "manual"] | None:
     elif plain == "manual":
         found = "manual"
     return found
-
-
-def mode_hint(text: str) -> str:
-    """Return the way out for an unknown mode."""
-    return did_you_mean(text, MODES)
 
 
 def pod_paths(text: str) -> list[str]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpudeploy.errors import Problem, SpecError
 from jupyter_gpudeploy.registry import did_you_mean
 from jupyter_gpudeploy.spec.draft import Draft, Source
-from jupyter_gpudeploy.spec.guide_program import Application, mode_hint, mode_of
+from jupyter_gpudeploy.spec.guide_program import Application, mode_of
 from jupyter_gpudeploy.spec.guide_shell import Edits
 from jupyter_gpudeploy.spec.models import Remark
 from jupyter_gpudeploy.spec.problems import shown
@@ -26,6 +26,7 @@ _WIZARD = re.compile(
     r"^[ \t]*(?:\$ )?make wizard\b.*?\bPROJECT=(?P<quote>[\"']?)(?P<name>[\w.-]+)(?P=quote)", re.MULTILINE
 )
 _ENTRY = re.compile(r"^[ \t]*#[ \t]*-[ \t]+(?P<key>[A-Za-z][A-Za-z ]*?)[ \t]*:[ \t]*(?P<value>.*?)[ \t]*$")
+_MODES = ("Auto-start", "Job", "Manual")
 _BULLET = re.compile(r"^[ \t]*#[ \t]*-[ \t]+(?P<text>.*?)[ \t]*$")
 _ANNOTATION = re.compile(r"\s*(?:←|<-|<--).*$")
 _PARENTHESES = re.compile(r"\s*\([^()]*\)\s*$")
@@ -38,10 +39,9 @@ _NODES = re.compile(r"(\d+)\s*(?:nodes?|machines?)", re.IGNORECASE)
 def drafts(text: str, first_line: int) -> list[Draft]:
     """Return one draft for each `make wizard`. Raises SpecError, for a line that is nearly a known one too."""
     starts = [match.start() for match in _WIZARD.finditer(text)]
-    problems: list[Problem] = []
     if not starts:
-        hint = "make wizard PROJECT=my-run"
-        problems.append(Problem("PROJECT= names no project", hint, first_line, 1, "PROJECT"))
+        raise SpecError([Problem("PROJECT= names no project", "make wizard PROJECT=my-run", first_line, 1, "PROJECT")])
+    problems: list[Problem] = []
     blocks = []
     for start, end in zip(starts, [*starts[1:], len(text)], strict=True):
         block = _Block(text[start:end].split("\n"), first_line + text.count("\n", 0, start))
@@ -76,7 +76,9 @@ class _Block:
                 sources["mode"] = source
                 application.mode = mode_of(value)
                 if application.mode is None:
-                    self._wrong(source, f"must be Auto-start, Job or Manual, not {shown(value)}", mode_hint(value))
+                    self._wrong(
+                        source, f"must be one of {', '.join(_MODES)}, not {shown(value)}", did_you_mean(value, _MODES)
+                    )
             elif key in _KEYS:
                 _KEYS[key](draft, value, source)
             elif key != "type":

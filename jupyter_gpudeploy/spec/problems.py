@@ -134,26 +134,25 @@ def _words(detail: ErrorDetails, kinds: list[str], key: str, label: str) -> tupl
     if kind == "literal_error":
         allowed = re.findall(r"'([^']*)'", str(context["expected"]))
         return f" must be one of {', '.join(allowed)}{got}", did_you_mean(str(detail["input"]), allowed)
-    if kind == "missing":
+    if kind == "missing" and isinstance(detail["loc"][-1], str):
         return f" needs {detail['loc'][-1]}:", example
     if kind == "value_error":
         text = str(context["error"])
         return f" {text}" if text.startswith(
             ("must ", "is ", "has ", "takes ", "cannot ", "would ")
         ) else f": {text}", example
-    return f" {_rest(kind, context)}", example
+    return f" {_rest(detail)}", example
 
 
-def _rest(kind: str, context: dict[str, Any]) -> str:
-    if kind == "string_too_short":
-        return "is empty"
-    if kind == "string_too_long":
-        return f"is longer than {context['max_length']} characters"
-    if kind in {"too_short", "too_long"}:
+def _rest(detail: ErrorDetails) -> str:
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind in {"missing", "too_short", "too_long"} and not isinstance(detail["input"], str):
         return "must be a list of two texts"
-    if kind == "finite_number":
-        return "must be a finite number"
-    return "is not understood"
+    if kind in {"string_too_short", "too_short"}:
+        return "is empty"
+    if kind in {"string_too_long", "too_long"}:
+        return f"is longer than {context['max_length']} characters"
+    return "must be a finite number" if kind == "finite_number" else "is not understood"
 
 
 def _example(key: str, label: str) -> str:

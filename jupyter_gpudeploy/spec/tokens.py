@@ -21,10 +21,10 @@ HINT = "keep it in the environment or a file and name that: secrets: {NAME: env:
 
 _TOKEN = re.compile(
     r"\b(hf_[A-Za-z0-9]{20,}"  # Hugging Face
-    r"|sk-(?=[\w-]*\d)(?=[\w-]*(?:[A-Z]|[a-z0-9]{16}))[\w-]{20,}"  # OpenAI and those who follow it
+    r"|sk-(?=[\w-]{0,200}\d)(?=[\w-]{0,200}(?:[A-Z]|[a-z0-9]{16}))[\w-]{20,}"  # OpenAI and those who follow it
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
     r"|AKIA[0-9A-Z]{16}|AIza[\w-]{30,}|xox[abpr]-[A-Za-z0-9-]{10,}|nvapi-[\w-]{20,}|wandb_v\d_\w{20,}"
-    r"|eyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]{5,})"  # JSON web token
+    r"|eyJ[\w-]{10,2000}\.[\w-]{10,8000}\.[\w-]{5,})"  # JSON web token
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?"
 )
 _PLACEHOLDER = re.compile(r"[A-Za-z]+[_-](?:[xX]+|x*\.\.\.)")

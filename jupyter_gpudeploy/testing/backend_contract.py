@@ -1,4 +1,6 @@
-"""The promises of `backends.base.Backend`, as tests. A new backend subclasses them::
+"""The promises of `backends.base.Backend`, as tests.
+
+A new backend subclasses them::
 
     class TestMyBackend(BackendContract):
         @pytest.fixture
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.base import Backend, RunRef
 
 HOSTILE = (
-    "0.1; touch /tmp/pwned", "$(id)", "`id`", "two\nlines", "it's", '"quoted"', "", " ", "*", "~", "-rf", "--", "{port}",
-    "\\", "%s", "ünï", "\t",
+    "0.1; touch /tmp/pwned", "$(id)", "`id`", "two\nlines", "it's", '"quoted"', "", " ", "*", "~", "-rf", "--",
+    "{port}", "\\", "%s", "ünï", "\t",
 )  # fmt: skip
 _SERVER = """
 import http.server, sys
@@ -98,7 +100,9 @@ class BackendContract:
                 backend.stop(ref, grace_seconds=0)
                 self.ended(backend, ref)
 
-    def history(self, backend: Backend, ref: RunRef, until: Callable[[Status], bool]) -> tuple[Status, list[StateChange]]:
+    def history(
+        self, backend: Backend, ref: RunRef, until: Callable[[Status], bool]
+    ) -> tuple[Status, list[StateChange]]:
         """Follow a run until its status is as wanted; fail when it ends before, or takes too long."""
         stop = threading.Event()
         timer = threading.Timer(self.patience, stop.set)
@@ -196,7 +200,9 @@ class BackendContract:
     def test_a_log_is_complete_to_its_last_line_without_a_newline(
         self, backend: Backend, make_plan: MakePlan, launched: Callable[[Plan], RunRef]
     ) -> None:
-        program = "import sys\nfor n in range(1000): print(n)\nprint('to stderr', file=sys.stderr); print('last', end='')"
+        program = (
+            "import sys\nfor n in range(1000): print(n)\nprint('to stderr', file=sys.stderr); print('last', end='')"
+        )
         ref = launched(make_plan(program))
         assert self.log(backend, ref) == [*map(str, range(1000)), "to stderr", "last"]
         assert self.log(backend, ref, since=2) == ["to stderr", "last"]

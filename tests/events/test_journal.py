@@ -79,7 +79,10 @@ def test_a_reader_that_was_there_before_the_cut_goes_on_after_the_repair(tmp_pat
 
 
 @pytest.mark.fault(2)
-@pytest.mark.parametrize("tail", [b"\0" * 100, b"\0" * 100 + b"\n", b"\0\n\0\n\0", b"{\n", b"\xff\xfe\n", b"12\n", b"\n\n", b"[[" * 50_000 + b"\n"])
+@pytest.mark.parametrize(
+    "tail",
+    [b"\0" * 100, b"\0" * 100 + b"\n", b"\0\n\0\n\0", b"{\n", b"\xff\xfe\n", b"12\n", b"\n\n", b"[[" * 50_000 + b"\n"],
+)
 def test_what_a_crash_leaves_behind_is_cut_off_and_readers_wait_before_it(tmp_path, tail):
     file = tmp_path / "events.jsonl"
     whole = b"".join(map(encode, EVENTS))
@@ -143,7 +146,9 @@ def test_a_writer_killed_again_and_again_leaves_a_journal_without_a_gap_or_a_dou
     file = tmp_path / "events.jsonl"
     following = 0
     for _ in range(6):
-        with subprocess.Popen([sys.executable, "-c", WRITER, str(file), str(following)], stdout=subprocess.PIPE) as writer:
+        with subprocess.Popen(
+            [sys.executable, "-c", WRITER, str(file), str(following)], stdout=subprocess.PIPE
+        ) as writer:
             assert writer.stdout.readline() == b"open\n"
             size, deadline = file.stat().st_size, time.monotonic() + 20
             while file.stat().st_size < size + 20_000:
@@ -211,20 +216,27 @@ def test_a_disk_that_is_full_for_a_while_delays_records_and_loses_none(tmp_path)
     assert [event.time for event in JournalReader(file).poll()] == list(map(float, range(40)))
 
 
+def fill(file):
+    with file.open("wb", buffering=0) as stream:
+        while True:
+            stream.write(b"b" * 4096)
+
+
 @pytest.mark.fault(34)
 def test_a_full_file_system_delays_records_and_loses_none(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False)
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(disk)], capture_output=True, check=False
+    )
     if mounted.returncode:
         pytest.skip("mounting is not allowed here")
     try:
         journal = Journal(disk / "j")
         ballast = disk / "ballast"
         journal.append(EVENTS[0])
-        with pytest.raises(OSError, match="No space"), ballast.open("wb", buffering=0) as stream:
-            while True:
-                stream.write(b"b" * 4096)
+        with pytest.raises(OSError, match="No space"):
+            fill(ballast)
         results = [journal.append(Notice(float(number), "q" * 900)) for number in range(20)]
         assert not results[-1]
         assert journal.is_behind
@@ -247,7 +259,9 @@ def test_a_file_written_atomically_is_always_whole_whoever_writes(tmp_path):
     file = tmp_path / "run.json"
     texts = [str(number) * 20_000 for number in range(4)]
     write_atomically(file, texts[0])
-    threads = [threading.Thread(target=lambda text=text: [write_atomically(file, text) for _ in range(25)]) for text in texts]
+    threads = [
+        threading.Thread(target=lambda text=text: [write_atomically(file, text) for _ in range(25)]) for text in texts
+    ]
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):

@@ -35,14 +35,26 @@ def test_a_retry_is_a_new_start_with_fresh_details():
         ],
     )
     waiting = status.tasks[0]
-    assert (waiting.state, waiting.attempt, waiting.exit_code, waiting.started, waiting.ended) == (State.WAITING, 2, None, None, None)
+    assert (waiting.state, waiting.attempt, waiting.exit_code, waiting.started, waiting.ended) == (
+        State.WAITING,
+        2,
+        None,
+        None,
+        None,
+    )
     assert waiting.details == {"retry_in": 5}
     status.feed([StateChange(8.0, State.STARTING, 0, attempt=2), StateChange(9.0, State.RUNNING, 0, attempt=2)])
     assert status.tasks[0].seconds(now=10.0) == 2.0
 
 
 def test_details_of_one_attempt_add_up():
-    status = Status.of([0], [StateChange(1.0, State.STARTING, 0, details={"pid": 7}), StateChange(2.0, State.READY, 0, details={"url": "u"})])
+    status = Status.of(
+        [0],
+        [
+            StateChange(1.0, State.STARTING, 0, details={"pid": 7}),
+            StateChange(2.0, State.READY, 0, details={"url": "u"}),
+        ],
+    )
     assert status.tasks[0].details == {"pid": 7, "url": "u"}
 
 
@@ -66,7 +78,9 @@ def test_a_lost_run_loses_what_was_alive_and_keeps_what_had_ended_or_never_began
 
 
 def test_a_run_that_is_resumed_lives_again():
-    status = Status.of([0], [StateChange(1.0, State.RUNNING), StateChange(2.0, State.LOST), StateChange(5.0, State.RUNNING)])
+    status = Status.of(
+        [0], [StateChange(1.0, State.RUNNING), StateChange(2.0, State.LOST), StateChange(5.0, State.RUNNING)]
+    )
     assert (status.state, status.started, status.ended) == (State.RUNNING, 1.0, None)
 
 

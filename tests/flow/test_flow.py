@@ -141,3 +141,20 @@ def test_verbs_return_values(shell):
     )
     assert shell.value("[len(df), len(listed), same.uid == run.uid]") == [6, 1, True]
     assert "loss=" in shell.value("text")
+
+
+@pytest.mark.fault(20)
+@pytest.mark.parametrize("attempt", range(5))
+def test_two_kernels_that_run_the_same_cell_at_once_drive_one_run(tmp_path, state, attempt):
+    with kernel(tmp_path, state) as one, kernel(tmp_path, state) as two:
+        for shell in (one, two):
+            ok(shell, "%load_ext jupyter_gpudeploy")
+        cell = sweep(0.05).replace("flag = True\n", "flag = True\nopen('starts.txt', 'a').write(f'{x}{flag}\\n')\n")
+        waiting = [shell.client.execute(cell) for shell in (one, two)]
+        for shell, message in zip((one, two), waiting, strict=True):
+            assert shell.client.get_shell_msg(timeout=60)["content"]["status"] == "ok", message
+        assert one.value("run.uid") == two.value("run.uid")
+        ok(one, "run.wait(60)")
+        assert two.value("run.trials()['attempt'].tolist()") == [1] * 6
+        starts = (tmp_path / "starts.txt").read_text().split()
+        assert len(starts) == len(set(starts)) == 6

@@ -20,7 +20,8 @@ BARE = "%%deploy --wiat\n"
 @pytest.fixture
 def notebook(tmp_path, home, monkeypatch):
     """Write a notebook of these cells."""
-    import nbformat.v4 as v4
+    import nbformat
+    from nbformat import v4
 
     monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
 
@@ -28,8 +29,6 @@ def notebook(tmp_path, home, monkeypatch):
         kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
         file = tmp_path / "notebook.ipynb"
         codes = ["%load_ext jupyter_gpudeploy", *cells]
-        import nbformat
-
         nbformat.write(v4.new_notebook(cells=[v4.new_code_cell(code) for code in codes], metadata=kernel), file)
         return file
 

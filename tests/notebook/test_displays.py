@@ -168,12 +168,14 @@ def test_only_web_addresses_become_links():
 
 def test_a_sweep_says_how_far_it_is_and_marks_the_best():
     rows = [row(1), row(2), row(3, State.FAILED, reason="exit code 1: ValueError: x"), row(4, State.WAITING)]
-    made = bundle(summary(rows, best=2))
+    made = bundle(summary(rows, best=2, log=["ValueError: x at line 3"]))
     for text in (made["text/plain"], Page(made["text/html"]).text):
         assert "3 of 4 done, 1 waiting, 1 failed" in text
         assert "trial 3: exit code 1: ValueError: x" in text
         assert "%deploy logs sweep-1 --trial 3" in text
         assert "epochs=20" in text
+        assert "the last lines of a failed trial" in text
+        assert "ValueError: x at line 3" in text
     marked = [line for line in made["text/plain"].splitlines() if line.startswith("★")]
     assert len(marked) == 1
     assert "0.2" in marked[0]

@@ -106,6 +106,15 @@ def test_a_run_that_cannot_be_read_at_first_is_shown_with_the_reason(shell, run)
     eventually(lambda: "1 running" in texts(shell)[-1])
 
 
+def test_a_summary_that_cannot_be_drawn_is_said_in_the_display(shell, run, monkeypatch, caplog):
+    live.show(shell, run)
+    run.now = summary([row(1)], title=None, name=None)
+    eventually(lambda: "r: cannot be drawn: " in texts(shell)[-1])
+    assert "cannot be drawn" in caplog.text
+    run.end()
+    eventually(lambda: "succeeded" in texts(shell)[-1])
+
+
 def test_a_run_that_was_deleted_says_so_and_is_left_alone(shell, run):
     live.show(shell, run)
     run.now = RunNotFoundError("no run")
@@ -154,13 +163,15 @@ def test_one_execution_of_a_cell_has_one_display_of_a_run(shell, run):
     assert len({output["transient"]["display_id"] for output in shell.display_pub.outputs}) == 2
 
 
-def test_of_many_displays_of_one_run_the_newest_move_and_all_end(shell, run):
+def test_of_many_displays_of_one_run_the_newest_move_and_all_end(shell, run, monkeypatch):
+    monkeypatch.setattr(live, "OLD_PAUSE", 3600)
     for _ in range(6):
         shell.execution_count += 1
         live.show(shell, run)
     ids = [output["transient"]["display_id"] for output in shell.display_pub.outputs]
     run.now = summary([row(1), row(2, State.RUNNING)], name="r")
     eventually(lambda: sum("1 of 2 done" in text for text in texts(shell)) == live.LIVE_PER_RUN)
+    monkeypatch.setattr(live, "OLD_PAUSE", 0)
     run.end()
     eventually(lambda: not keeper())
     last = {output["transient"]["display_id"]: output["data"]["text/plain"] for output in shell.display_pub.outputs}

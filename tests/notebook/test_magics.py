@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-from conftest import eventually
+from conftest import REPOSITORY, eventually
 
 from jupyter_gpudeploy import attach, runs
 from jupyter_gpudeploy.errors import (
@@ -19,6 +22,9 @@ from jupyter_gpudeploy.errors import (
     SpecError,
     WaitTimeoutError,
 )
+from jupyter_gpudeploy.notebook import verbs
+from jupyter_gpudeploy.notebook.reprs import bundle
+from jupyter_gpudeploy.quantities import parse_seconds
 from jupyter_gpudeploy.run import Run
 
 JOB = "name: job\n---\nprint('loss=0.5', flush=True)\n"
@@ -204,6 +210,28 @@ def test_exec_runs_a_command_in_a_manual_run_and_returns_its_exit_code(cell, lin
     assert "in 2" in capsys.readouterr().out
 
 
+def test_a_lost_run_says_how_to_resume_and_is_resumed(cell, line, tmp_path):
+    cell("", "name: lost\n---\nimport pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n")
+    eventually(lambda: str(attach("lost").state) == "running")
+    folder = str(attach("lost").folder).encode()
+    for pid in (int(one.name) for one in Path("/proc").glob("[0-9]*")):
+        command = command_of(pid)
+        if b"supervisor" in command and folder in command:
+            os.kill(pid, signal.SIGKILL)
+    eventually(lambda: str(line("status lost").state) == "lost")
+    assert "%deploy resume lost" in bundle(line("status lost"))["text/plain"]
+    (tmp_path / "go").touch()
+    assert str(line("resume lost --wait").state) == "succeeded"
+
+
+def command_of(pid):
+    """Return the command line of a process, or nothing where it may not be read or is gone."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 @pytest.mark.fault(3)
 def test_an_interrupt_while_waiting_ends_the_waiting_only(shell, cell, line, monkeypatch, capsys):
     cell("", LONG)
@@ -264,12 +292,30 @@ def test_cleaning_leaves_what_lives_and_what_is_young(cell, line, capsys):
     assert [run.name for run in runs()] == ["long"]
 
 
-@pytest.mark.fault(78)
-def test_an_age_is_told_back_as_it_was_written(cell, line):
-    cell("--wait", JOB)
-    eventually(lambda: attach("job").is_over)
-    with pytest.raises(NotConfirmedError, match="clean --all --older 0s --yes|exclude"):
-        line("clean --older 0s --all")
+@pytest.mark.parametrize("age", ["7d", "12h", "90m", "45s", "0s", "1.5s"])
+def test_an_age_is_told_back_as_it_was_written(age):
+    assert verbs._age(parse_seconds(age)) == age
+
+
+def test_a_flood_is_shown_as_far_as_a_front_end_takes_it_and_says_what_is_left_out(capsys):
+    now = [0.0]
+    shown = verbs.Valve(clock=lambda: now[0])
+    now[0] = 10.0
+    for number in range(5000):
+        shown.print(str(number))
+    now[0] = 11.5
+    shown.print("calm again")
+    shown.print("x" * (verbs.BYTES_A_SECOND + 1))
+    shown.print("interrupted", always=True)
+    shown.end()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: verbs.LINES_A_SECOND] == [str(number) for number in range(verbs.LINES_A_SECOND)]
+    assert lines[verbs.LINES_A_SECOND :] == [
+        "[3000 lines came too fast to be shown; the log has them]",
+        "calm again",
+        "interrupted",
+        "[1 lines came too fast to be shown; the log has them]",
+    ]
 
 
 def test_unloading_takes_everything_away_and_loading_brings_it_back(shell, cell):
@@ -285,15 +331,8 @@ def test_unloading_takes_everything_away_and_loading_brings_it_back(shell, cell)
 
 def test_plain_ipython_works_too(home, tmp_path):
     script = tmp_path / "session.ipy"
-    script.write_text(
-        f"%load_ext jupyter_gpudeploy\nget_ipython().run_cell_magic('deploy', '--wait', {SWEEP!r})\n%deploy ls\n"
-    )
+    script.write_text(f"%load_ext jupyter_gpudeploy\nget_ipython().run_cell_magic('deploy', '--wait', {SWEEP!r})\n")
     command = [sys.executable, "-m", "IPython", "--no-banner", "--colors=NoColor", str(script)]
-    done = subprocess.run(
-        command,
-        check=True,
-        capture_output=True,
-        text=True,
-        env={**__import__("os").environ, "PYTHONPATH": str(__import__("conftest").REPOSITORY)},
-    )
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
     assert "3 of 3 done" in done.stdout

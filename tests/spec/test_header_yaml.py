@@ -153,7 +153,19 @@ def bomb(levels=9, width=9):
         ("x0: &x0 [1]\n" + "\n".join(f"x{n}: &x{n} [*x{n - 1}]" for n in range(1, 90)), "nested deeper than 50 levels"),
         ("a: [" + ",".join(["1"] * (MAX_NODES + 1)) + "]", f"more than {MAX_NODES:,} values: refused"),
     ],
-    ids=["lists", "mappings", "itself", "deep itself", "merge itself", "open", "flow", "block", "keys", "chain", "long"],
+    ids=[
+        "lists",
+        "mappings",
+        "itself",
+        "deep itself",
+        "merge itself",
+        "open",
+        "flow",
+        "block",
+        "keys",
+        "chain",
+        "long",
+    ],
 )
 def test_what_would_explode_is_refused_before_it_is_used(text, message):
     with pytest.raises(SpecError) as caught:

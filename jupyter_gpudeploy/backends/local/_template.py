@@ -5,12 +5,12 @@ than Python 3.10. `warm.Template` is its other half and its only caller::
 
     python _template.py DESCRIPTOR SCRIPT [PRELOAD ...]
 
-In comes a request: the sizes of two blobs (4 bytes each, big endian), with the trial's output as an SCM_RIGHTS
-descriptor; then the blobs, its argv and its environment as the kernel keeps them, each entry ended by a NUL. The forked
-trial reads it itself: whatever the template does after a fork costs it a copy of the pages that it touches.
+In comes a request: the sizes of three blobs (4 bytes each, big endian), with the trial's output as an SCM_RIGHTS
+descriptor; then the blobs, as the kernel keeps words, each ended by a NUL: its argv, its environment, and how that
+differs from the template's (`NAME=value` to set, `NAME` to unset; what the imports have set stays).
 
-Out go lines: `ready`, `refused WHY`, `started PID` (from the trial, once it has its own session and its output),
-`ended PID CODE`, and `failed WHY` for a request of which no trial came.
+Out go lines: `ready`, `refused WHY`, `started PID`, `ended PID CODE`, and `failed WHY` for a request of which no trial
+came.
 
 It ends when the other side hangs up. Trials that are running then go on.
 """
@@ -22,6 +22,7 @@ import sys
 if not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # the folder of this file is no place to import from; the script's takes its place
 
+import _signal
 import array
 import atexit
 import builtins
@@ -30,12 +31,9 @@ import gc
 import importlib
 import io
 import os
-import random
 import select
 import signal
 import socket
-import threading
-import traceback
 from importlib.machinery import SourceFileLoader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -44,6 +42,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import CodeType, TracebackType
 
+# Every page that a trial touches is copied for it first. So what comes before its first line avoids whatever is not
+# needed: random and threading (which do things after each fork), and the enums around the signals.
+_SIGCHLD, _SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
 _FLUSH_FAILED = 120
 _CANNOT_OPEN = 2
 
@@ -57,6 +58,7 @@ class Trial(NamedTuple):
 
     argv: list[bytes]
     environment: bytes
+    changes: list[bytes]
 
 
 def main() -> None:
@@ -77,6 +79,7 @@ def main() -> None:
         os._exit(1)
     code = compiled(script)
     room = environment_room()
+    sys.modules["__main__"] = fresh_main(script)
     become(serve(control), given, room)
     end(run(script, code))
 
@@ -87,15 +90,20 @@ def main() -> None:
 def preload(names: Sequence[str]) -> None:
     """Import what every trial will need. Raises RefusedError when that fails or leaves what a fork would break."""
     gc.disable()
+    if "SEED" in os.environ:
+        names = ["random", *names]
     listed = ", ".join(names)
     for name in names:
         try:
             importlib.import_module(name)
         except BaseException as error:
+            import traceback
+
             last = traceback.extract_tb(error.__traceback__)[-1]
             said = "".join(traceback.format_exception_only(type(error), error)).strip()
             raise RefusedError(f"importing {name} failed: {said} ({last.filename}, line {last.lineno})") from None
-    for thread in threading.enumerate():
+    threading = sys.modules.get("threading")
+    for thread in threading.enumerate() if threading else ():
         if thread is not threading.main_thread():
             raise RefusedError(f"importing {listed} started the thread {thread.name}, which no trial would have")
     torch = sys.modules.get("torch")
@@ -134,6 +142,16 @@ def read_and_compile(script: str) -> CodeType:
     """Compile as the interpreter does with the file that it is given."""
     with open(script, "rb") as stream:
         return compile(stream.read(), script, "exec", dont_inherit=True)
+
+
+def fresh_main(script: str) -> ModuleType:
+    """Return a __main__ as the interpreter makes it for a script."""
+    module = ModuleType("__main__")
+    loader = SourceFileLoader("__main__", script)
+    module.__dict__.update(__file__=script, __cached__=None, __loader__=loader, __builtins__=builtins)
+    if sys.version_info < (3, 14):
+        module.__annotations__ = {}
+    return module
 
 
 def environment_room() -> tuple[int, int] | None:
@@ -179,7 +197,9 @@ def serve(control: socket.socket) -> Trial:
                 taking = fork(control)
                 if taking == 0:
                     return begin(control, wake, taken)
-                poll.modify(control, select.POLLIN if taking < 0 else 0)
+                if taking > 0:
+                    send(control, f"started {taking}")
+                    poll.modify(control, 0)
                 taking = max(taking, 0)
 
 
@@ -214,13 +234,14 @@ def tell_ends(control: socket.socket) -> list[int]:
 def receive(control: socket.socket) -> tuple[Trial, int]:
     """Return the next request and its output. Raises EOFError when the other side hangs up."""
     received = array.array("i")
-    header, ancillary, _, _ = control.recvmsg(8, socket.CMSG_SPACE(received.itemsize))
+    header, ancillary, _, _ = control.recvmsg(12, socket.CMSG_SPACE(received.itemsize))
     for _, _, content in ancillary:
         received.frombytes(content[: received.itemsize])
-    header += exactly(control, 8 - len(header))
-    argv = exactly(control, int.from_bytes(header[:4], "big"))
-    environment = exactly(control, int.from_bytes(header[4:], "big"))
-    return Trial(argv.split(b"\0")[:-1], environment), received[0]
+    header += exactly(control, 12 - len(header))
+    argv, environment, changes = (
+        exactly(control, int.from_bytes(header[start : start + 4], "big")) for start in (0, 4, 8)
+    )
+    return Trial(argv.split(b"\0")[:-1], environment, changes.split(b"\0")[:-1]), received[0]
 
 
 def exactly(control: socket.socket, size: int) -> bytes:
@@ -246,8 +267,8 @@ def send(control: socket.socket, line: str) -> None:
 
 def begin(control: socket.socket, wake: tuple[int, int], taken: tuple[int, int]) -> Trial:
     """Take the request, and let go of all that is the template's."""
-    signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    _signal.set_wakeup_fd(-1)
+    _signal.signal(_SIGCHLD, _SIG_DFL)
     try:
         trial, output = receive(control)
     except (OSError, EOFError, IndexError):
@@ -257,7 +278,6 @@ def begin(control: socket.socket, wake: tuple[int, int], taken: tuple[int, int])
     for source, target in ((null, 0), (output, 1), (output, 2)):
         os.dup2(source, target)
     os.write(taken[1], b".")
-    send(control, f"started {os.getpid()}")
     control.close()
     for mine in (*wake, *taken, null, output):
         os.close(mine)
@@ -266,38 +286,30 @@ def begin(control: socket.socket, wake: tuple[int, int], taken: tuple[int, int])
 
 def become(trial: Trial, script: str, room: tuple[int, int] | None) -> None:
     """Make this process what a fresh interpreter would be just before it runs the script."""
+    gc.freeze()
     gc.enable()
     buffered = not os.environb.get(b"PYTHONUNBUFFERED")
-    replace_environment(trial.environment, room)
+    for change in trial.changes:
+        name, sign, text = change.partition(b"=")
+        if sign:
+            os.environb[name] = text
+        else:
+            os.environb.pop(name, None)
+    if room is not None:
+        show(trial.environment, *room)
     if buffered == bool(os.environb.get(b"PYTHONUNBUFFERED")):
         replace_streams(buffered=not buffered)
     sys.orig_argv = [os.fsdecode(word) for word in trial.argv]
     sys.argv = sys.orig_argv[sys.orig_argv.index(script) if script in sys.orig_argv else 0 :]
-    module = ModuleType("__main__")
-    path = os.path.abspath(script)
-    module.__dict__.update(
-        __file__=path, __cached__=None, __loader__=SourceFileLoader("__main__", path), __builtins__=builtins
-    )
-    if sys.version_info < (3, 14):
-        module.__annotations__ = {}
-    sys.modules["__main__"] = module
     reseed(os.environ.get("SEED"))
 
 
-def replace_environment(environment: bytes, room: tuple[int, int] | None) -> None:
-    """Replace all of it, and what /proc tells others of it: processes of a run are found by their environment."""
-    wanted = dict(entry.split(b"=", 1) for entry in environment.split(b"\0")[:-1])
-    for name in os.environb.keys() - wanted.keys():
-        del os.environb[name]
-    for name, text in wanted.items():
-        if os.environb.get(name) != text:
-            os.environb[name] = text
-    if room is not None:
-        import ctypes
+def show(environment: bytes, start: int, size: int) -> None:
+    """Put as much as there is room for where /proc shows it: processes of a run are found by their environment."""
+    import ctypes
 
-        start, size = room
-        shown = environment if len(environment) <= size else environment[: environment.rindex(b"\0", 0, size) + 1]
-        ctypes.memmove(start, shown.ljust(size, b"\0"), size)
+    shown = environment if len(environment) <= size else environment[: environment.rfind(b"\0", 0, size) + 1]
+    ctypes.memmove(start, shown.ljust(size, b"\0"), size)
 
 
 def replace_streams(*, buffered: bool) -> None:
@@ -316,7 +328,8 @@ def replace_streams(*, buffered: bool) -> None:
 def reseed(seed: str | None) -> None:
     """Seed the global generators from the run's seed, else from entropy: a fork has copied their state."""
     number = int(seed) if seed and seed.isdigit() else None
-    random.seed(number)
+    if number is not None and "random" in sys.modules:  # without a seed the fork itself has seeded it from entropy
+        sys.modules["random"].seed(number)
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed(None if number is None else number % 2**32)
 
@@ -326,8 +339,10 @@ def run(script: str, code: CodeType | None) -> int:
     try:
         exec(read_and_compile(script) if code is None else code, sys.modules["__main__"].__dict__)
     except SystemExit as error:
+        flush()
         return exit_code(error.code)
     except BaseException as error:
+        flush()
         if code is None and isinstance(error, OSError):
             print(f"{sys.executable}: can't open file {script!r}: {error.args}", file=sys.stderr)
             return _CANNOT_OPEN
@@ -335,6 +350,18 @@ def run(script: str, code: CodeType | None) -> int:
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     return 0
+
+
+def flush() -> bool:
+    """Flush stdout and stderr. Return whether everything went out."""
+    went_out = True
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except Exception:
+            went_out = False
+    return went_out
 
 
 def of_the_script(trace: TracebackType | None) -> TracebackType | None:
@@ -355,22 +382,21 @@ def exit_code(given: object) -> int:
 
 def end(code: int) -> NoReturn:
     """Do what the end of an interpreter does that can be seen from outside, and end."""
-    with contextlib.suppress(BaseException):
-        threading._shutdown()
-    with contextlib.suppress(BaseException):
+    try:
+        if "threading" in sys.modules:
+            sys.modules["threading"]._shutdown()
         atexit._run_exitfuncs()
-    sys.modules.pop("__main__", None)
-    gc.collect()
+    except BaseException as error:
+        sys.excepthook(type(error), error, error.__traceback__)
+    namespace = sys.modules["__main__"].__dict__
+    for name in list(namespace):
+        namespace[name] = None
     for held in gc.get_objects():
         if isinstance(held, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
             with contextlib.suppress(Exception):
                 held.flush()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            if stream is not None and not stream.closed:
-                stream.flush()
-        except Exception:
-            code = _FLUSH_FAILED
+    if not flush():
+        code = _FLUSH_FAILED
     if code < 0:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)

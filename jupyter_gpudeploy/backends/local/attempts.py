@@ -151,7 +151,7 @@ class Attempt:
 
     def _tree(self) -> list[Identity]:
         known = self._loop.children
-        orphans = [pid for pid in processes.children(os.getpid()) if pid not in known]
+        orphans = [pid for pid in processes.own_children() if pid not in known]
         mine = [pid for pid in orphans if self._is_mine(pid)]
         if not self._exited:
             mine.append(self.pid)

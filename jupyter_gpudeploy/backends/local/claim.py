@@ -65,6 +65,7 @@ def claim(rendering: Rendering, runs: Path) -> RunRef | None:
 def start_supervisor(folder: LocalFolder) -> None:
     """Start the process that keeps a run. It is nobody's child, and there is never a second one: it would leave."""
     root = Path(jupyter_gpudeploy.__file__).parent.parent
+    folder.lock_file.touch(0o600)  # tells when one was started last
     with folder.supervisor_log.open("ab") as log:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(folder.path), str(root)],

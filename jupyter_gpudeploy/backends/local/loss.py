@@ -28,10 +28,11 @@ def why_lost(folder: LocalFolder, ref: RunRef) -> str | None:
         who = Identity(int(left["pid"]), int(left["start_time"]), str(left["boot_id"]))
     except FileNotFoundError:
         is_young = time.time() - ref.created < _START_SECONDS
-        return None if is_young or _is_locked(folder) else "it was never started: who launched it was killed meanwhile"
+        is_coming = is_young or _is_starting(folder) or _is_locked(folder)
+        return None if is_coming else "it was never started: who launched it was killed meanwhile"
     except (ValueError, KeyError, TypeError):
         return None if _is_locked(folder) else "the record of its supervisor cannot be read"
-    if processes.is_alive(who) or has_final_record(folder.events_file):
+    if processes.is_alive(who) or _is_starting(folder) or has_final_record(folder.events_file):
         return None
     return _why_dead(folder, ref, who, str(left.get("host", "")))
 
@@ -42,6 +43,17 @@ def _why_dead(folder: LocalFolder, ref: RunRef, who: Identity, host: str) -> str
     if host == os.uname().nodename:
         return f"lost with the restart of this machine{_when()}"
     return None if _is_locked(folder) else f"it was kept on another machine ({host}), which keeps it no more"
+
+
+def _is_starting(folder: LocalFolder) -> bool:
+    """Return whether a supervisor was started a moment ago and has not said yet who it is."""
+    try:
+        started = folder.lock_file.stat().st_mtime
+        if time.time() - started > _START_SECONDS:
+            return False
+        return not folder.supervisor_file.exists() or started > folder.supervisor_file.stat().st_mtime
+    except FileNotFoundError:
+        return False
 
 
 def _still_there(ref: RunRef) -> str:

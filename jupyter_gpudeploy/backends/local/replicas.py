@@ -87,6 +87,7 @@ class Replicas:
         self._chronicle = chronicle
         self._health: dict[int, Health] = {}
         self._was_ready = False
+        self._last_end = ""
         self.tell()
 
     def add(self, live: Live) -> None:
@@ -104,11 +105,12 @@ class Replicas:
             self._loop, self._service, live.port or 0, lambda: attempt.pids, tell, end
         )  # fmt: skip
 
-    def remove(self, live: Live) -> None:
+    def remove(self, live: Live, reason: str) -> None:
         """Watch a replica that has ended no more."""
         health = self._health.pop(live.turn.task, None)
         if health is not None:
             health.close()
+        self._last_end = reason
 
     def tell(self) -> None:
         """Note where the server stands as a whole."""
@@ -119,5 +121,6 @@ class Replicas:
         elif self._total > 1 and ready:
             self._chronicle.run(State.RUNNING, f"{ready} of {self._total} replicas are ready")
         else:
-            reason = next((health.reason for health in self._health.values() if health.reason), "")
+            reasons = [health.reason for health in self._health.values() if health.reason]
+            reason = reasons[0] if reasons else "" if self._health else self._last_end
             self._chronicle.run(State.RUNNING if self._was_ready else State.STARTING, reason)

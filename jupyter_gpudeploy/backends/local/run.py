@@ -13,7 +13,7 @@ from jupyter_gpudeploy.backends.local.control import Requests
 from jupyter_gpudeploy.backends.local.ends import over_time, verdict
 from jupyter_gpudeploy.backends.local.loop import Loop
 from jupyter_gpudeploy.backends.local.program import Program, is_executed
-from jupyter_gpudeploy.backends.local.starter import Live, Starter, Turn
+from jupyter_gpudeploy.backends.local.starter import Live, Starter, Turn, at_a_time
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
 
@@ -42,7 +42,7 @@ class KeptRun:
         self._record = record
         self._chronicle = chronicle
         self._is_manual = record["kind"] == "manual"
-        self._parallelism: int = record["parallelism"]
+        self._parallelism = at_a_time(record["parallelism"], chronicle)
         self._loop = Loop(self._on_blind)
         self._requests = Requests(folder)
         self._setup: Attempt | None = None
@@ -65,8 +65,10 @@ class KeptRun:
 
     def keep(self) -> None:
         """Keep the run until it has ended."""
+        self._take_up_past()
         self._loop.every(_TICK_SECONDS, self._tick)
-        self._prepare()
+        if self._deadline is None:
+            self._prepare()
         self._loop.every(_LEASE_SECONDS, self._fill)
         while not self._is_over:
             if self._asked is not None:
@@ -102,7 +104,6 @@ class KeptRun:
         program = Program(self._record, self._folder, python)
         self._starter = Starter(self._folder, program, self._loop, self._chronicle)
         self._starter.warm_up(self._fill)
-        self._take_up_past()
         if self._record["service"]:
             from jupyter_gpudeploy.backends.local.replicas import Replicas
 
@@ -210,12 +211,13 @@ class KeptRun:
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
         live = self._live.pop(attempt.task)
+        is_replica = self._replicas is not None and not is_executed(attempt.task)
+        if is_replica and outcome.state is State.SUCCEEDED:
+            outcome = Outcome(State.FAILED, "the server ended by itself (exit code 0)", 0)
         if self._starter is not None:
             self._starter.ended(live)
         if self._replicas is not None:
-            self._replicas.remove(live)
-            if outcome.state is State.SUCCEEDED and not is_executed(attempt.task):
-                outcome = Outcome(State.FAILED, "the server ended by itself (exit code 0)", 0)
+            self._replicas.remove(live, outcome.reason)
         self._settle(live.turn, outcome)
         if self._deadline is None:
             self._fill()
@@ -235,13 +237,13 @@ class KeptRun:
             )  # fmt: skip
             self._later[turn.task] = further
             self._loop.after(pause, lambda: self._requeue(turn.task))
+            if self._replicas is not None:
+                self._replicas.tell()
         else:
             self._results[turn.task] = outcome
             self._chronicle.task(
                 turn.task, outcome.state, attempt=turn.attempt, reason=outcome.reason, exit_code=outcome.exit_code
             )
-        if self._replicas is not None and self._live:
-            self._replicas.tell()
 
     def _requeue(self, task: int) -> None:
         turn = self._later.pop(task, None)

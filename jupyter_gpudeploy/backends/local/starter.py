@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import resource
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.backends.local.attempts import Attempt
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.local.loop import Loop
     from jupyter_gpudeploy.backends.local.states import Chronicle
     from jupyter_gpudeploy.backends.local.warmth import WarmStart
+
+
+_OWN_DESCRIPTORS = 24
+_TASK_DESCRIPTORS = 3
 
 
 class Turn(NamedTuple):
@@ -117,7 +123,8 @@ class Starter:
         environment = self._program.environment(task, turn.attempt, {**grant.environment, **address})
         argv = self._program.command(task, port)
         executable = self._program.executable(argv[0], environment)
-        os.makedirs(environment["GPUDEPLOY_OUTPUT"], exist_ok=True)  # noqa: PTH103 - half the time of Path.mkdir
+        with suppress(FileExistsError):
+            os.mkdir(environment["GPUDEPLOY_OUTPUT"])  # noqa: PTH102 - half the time of Path.mkdir
         attempt = Attempt(self._loop, (self._program.uid, task), turn.attempt, on_end=on_end, on_gap=self._on_gap)
         template = self._warm.template if self._warm is not None and not is_executed(task) else None
         log = f"logs/{task}.{turn.attempt}.log"
@@ -158,3 +165,13 @@ def _edits(record: Mapping[str, Any]) -> Edits | None:
     from jupyter_gpudeploy.backends.local.edits import Edits
 
     return Edits(record["sources"])
+
+
+def at_a_time(wanted: int, chronicle: Chronicle) -> int:
+    """Return how many of the wanted tasks can run at a time with the descriptors that we may have."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    possible = max((limit - _OWN_DESCRIPTORS) // _TASK_DESCRIPTORS, 1)
+    if wanted <= possible:
+        return wanted
+    chronicle.notice(f"{possible} tasks at a time and not {wanted}: only {limit} files may be open at once")
+    return possible

@@ -56,7 +56,7 @@ def main() -> None:
 def _keep(folder: LocalFolder, record: Mapping[str, Any], chronicle: Chronicle) -> None:
     try:
         if not chronicle.is_new:
-            _end_leftovers(record["uid"], chronicle)
+            _end_leftovers(folder, record["uid"], chronicle)
         os.chdir(record["working_dir"])
         run = KeptRun(folder, record, chronicle)
         signal.signal(signal.SIGTERM, lambda _number, _frame: run.ask_to_stop())
@@ -93,10 +93,11 @@ def _adopt_orphans() -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_CHILD_SUBREAPER)")
 
 
-def _end_leftovers(run: str, chronicle: Chronicle) -> None:
+def _end_leftovers(folder: LocalFolder, run: str, chronicle: Chronicle) -> None:
     """End what an earlier supervisor started and could not see end."""
     count = len(processes.tree(run))
-    left = processes.end_tree(run, grace=_LEFTOVER_GRACE)
+    asked, _ = control.Requests(folder).poll()
+    left = processes.end_tree(run, grace=_LEFTOVER_GRACE if asked is None else asked)
     ended = f"; {count} processes of it were still there and were ended" if count else ""
     chronicle.notice(f"taken up again after its supervisor was gone{ended}", level="info")
     if left:

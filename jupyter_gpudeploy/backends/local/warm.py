@@ -47,7 +47,7 @@ class Template:
         self._words.append(str(_PROGRAM))
         self._arguments = [script, *preload]
         self._cwd = cwd
-        self._environment = environment
+        self._environment = {**environment, **_ROOM}
         self._control: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
         self._errors: IO[bytes] | None = None
@@ -73,7 +73,7 @@ class Template:
                 self._process = subprocess.Popen(
                     [*self._words, str(theirs.fileno()), *self._arguments],
                     cwd=self._cwd,
-                    env={**self._environment, **_ROOM},
+                    env=self._environment,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=self._errors,
@@ -86,7 +86,7 @@ class Template:
     @property
     def is_ready(self) -> bool:
         """Whether `spawn` would return at once. Raises BackendError when the template refuses or has died."""
-        self._wait(lambda: True, 0, "")
+        self._wait(lambda: not self._why_not, 0, "")
         return self._ready
 
     def spawn(self, argv: Sequence[str], environment: Mapping[str, str], stdout: int) -> int:
@@ -97,14 +97,15 @@ class Template:
         BackendError, with the reason, when no trial comes of it.
         """
         self._wait(lambda: self._ready, READY_SECONDS, "to be ready")
-        words = _blob(argv)
         # What marks the processes of a run comes first: a trial shows as much of its environment as there is room.
         marks_first = sorted(environment.items(), key=lambda entry: not entry[0].startswith("GPUDEPLOY_"))
-        entries = _blob(f"{name}={text}" for name, text in marks_first)
-        header = len(words).to_bytes(4, "big") + len(entries).to_bytes(4, "big")
+        changes = [f"{name}={text}" for name, text in marks_first if self._environment.get(name) != text]
+        changes += [name for name in self._environment if name not in environment]
+        blobs = [_blob(argv), _blob(f"{name}={text}" for name, text in marks_first), _blob(changes)]
+        header = b"".join(len(blob).to_bytes(4, "big") for blob in blobs)
         with suppress(OSError):  # it has died: the wait below says how
             self._open.sendmsg([header], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [stdout]))])
-            self._open.sendall(words + entries)
+            self._open.sendall(b"".join(blobs))
         self._wait(lambda: bool(self._answers), _STARTED_SECONDS, "to fork a trial")
         kind, rest = self._answers.pop(0)
         if kind == "failed":
@@ -154,14 +155,17 @@ class Template:
             self._take()
             if is_done():
                 return
-            if self._why_not:
-                raise BackendError(
-                    f"no warm start: {self._why_not}", hint="leave that import out of `warm`, or `warm` itself"
-                )
+            self._complain()
             left = deadline - time.monotonic()
             if left <= 0:
                 raise BackendError(f"the warm template took more than {seconds:g} s {what}")
             poll.poll(left * 1000)
+
+    def _complain(self) -> None:
+        if self._why_not:
+            raise BackendError(
+                f"no warm start: {self._why_not}", hint="leave it out of `warm`, or start without `warm`"
+            )
 
     def _take(self) -> None:
         """Take in what the template has sent, without waiting."""

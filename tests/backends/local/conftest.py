@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import suppress
 
 import pytest
 from handmade import Driver
@@ -21,9 +22,10 @@ def home(tmp_path, monkeypatch):
         who = processes.kept_by(record.with_name("supervisor.json"))
         if who is not None:
             processes.send(who, signal.SIGKILL)
-        run = record.with_name("run.json")
-        if run.exists():
-            processes.end_tree(json.loads(run.read_text())["uid"], grace=0)
+        for source in (record, record.with_name("run.json")):
+            with suppress(OSError, ValueError, KeyError):
+                processes.end_tree(json.loads(source.read_text())["uid"], grace=0)
+                break
 
 
 @pytest.fixture

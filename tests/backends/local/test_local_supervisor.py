@@ -39,7 +39,7 @@ def test_the_supervisor_needs_the_standard_library_alone(backend, local):
     assert not [name for name, file in modules.items() if "site-packages" in file]
     foreign = {name.partition(".")[0] for name in modules} - {*sys.stdlib_module_names, "__main__"}
     assert foreign == {"jupyter_gpudeploy"}
-    assert not {"asyncio", "subprocess", "http", "urllib", "socket", "hashlib"} & modules.keys()
+    assert not {"asyncio", "subprocess", "http", "urllib.request", "socket", "hashlib"} & modules.keys()
 
 
 def test_the_supervisor_holds_nothing_of_the_kernel(local):
@@ -53,7 +53,7 @@ def test_the_supervisor_holds_nothing_of_the_kernel(local):
     parent, session, terminal = int(stat[1]), int(stat[3]), int(stat[4])
     assert parent != os.getpid()
     assert (session, terminal) == (who.pid, 0)
-    links = {int(entry.name): os.readlink(entry) for entry in Path(f"/proc/{who.pid}/fd").iterdir()}
+    links = {int(entry.name): str(entry.readlink()) for entry in Path(f"/proc/{who.pid}/fd").iterdir()}
     assert links[0] == "/dev/null"
     log = str(local.backend.folder(ref).supervisor_log)
     assert (links[1], links[2]) == (log, log)
@@ -116,16 +116,17 @@ def test_many_short_tasks_all_end(local):
     assert status.counts() == {State.SUCCEEDED: 40}
 
 
-def test_a_program_that_is_not_there_is_a_failure_with_a_reason(local):
+def test_a_program_that_is_not_there_is_a_failure_with_a_reason(local, tmp_path):
+    (tmp_path / "plain").write_text("text")
     tasks = (
         Task(0, "no", (word("no-such-program"),)),
-        Task(1, "not executable", (word("/etc/hostname"),)),
+        Task(1, "not executable", (word(str(tmp_path / "plain")),)),
         Task(2, "nul", (word(Slot.PYTHON), word("a\0b"))),
     )
     status = local.wait(local.launch(tasks=tasks, kind="sweep", retries=3))
     assert status.reason == "3 of 3 trials failed"
     assert status.tasks[0].reason == "no program 'no-such-program' on PATH"
-    assert status.tasks[1].reason == "/etc/hostname cannot be started: Permission denied"
+    assert status.tasks[1].reason == f"{tmp_path}/plain cannot be started: Permission denied"
     assert "null" in status.tasks[2].reason
 
 
