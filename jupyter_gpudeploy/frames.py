@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from jupyter_gpudeploy.collect import SOURCES, Collector
 from jupyter_gpudeploy.errors import GpuDeployError
 from jupyter_gpudeploy.events.follow import Tail, last_lines
 from jupyter_gpudeploy.events.status import TaskStatus
 from jupyter_gpudeploy.events.text import plain
 from jupyter_gpudeploy.names import point_name
-from jupyter_gpudeploy.trackers.collect import SOURCES, Collector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from jupyter_gpudeploy.collect import Goal
     from jupyter_gpudeploy.events.status import Status
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.trackers.collect import Goal
 
     Part = tuple[Mapping[str, Any], Status, Collector]
 

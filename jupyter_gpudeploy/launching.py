@@ -10,7 +10,6 @@ from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.names import safe_name
 from jupyter_gpudeploy.plan.types import Note
 from jupyter_gpudeploy.registry import Family, did_you_mean
-from jupyter_gpudeploy.run import Run
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,22 +18,13 @@ if TYPE_CHECKING:
 
     from jupyter_gpudeploy.backends.base import Backend, Rendering, RunRef
     from jupyter_gpudeploy.plan.types import Plan
+    from jupyter_gpudeploy.run import Run, RunList
     from jupyter_gpudeploy.spec.cell import Asked
     from jupyter_gpudeploy.spec.models import Spec
 
 BACKENDS = Family("jupyter_gpudeploy.backends")
 DEFAULT_BACKEND = "local"
 _backends: dict[str, Backend] = {}
-
-
-class RunList(list[Run]):
-    """Runs, newest first. Shown as a table."""
-
-    def __repr__(self) -> str:
-        if not self:
-            return "no runs"
-        width = max(len(run.name) for run in self)
-        return "\n".join(f"{run.name:<{width}}  {run!r}" for run in self)
 
 
 def backend_of(name: str | None = None) -> Backend:
@@ -46,8 +36,11 @@ def backend_of(name: str | None = None) -> Backend:
 
 
 def plan(
-    cell: str | Mapping[str, Any] | Spec, *, base_dir: Path | str | None = None, **overrides: Any
-) -> tuple[Plan, ...]:  # noqa: ANN401 - any key of a cell
+    cell: str | Mapping[str, Any] | Spec,
+    *,
+    base_dir: Path | str | None = None,
+    **overrides: Any,  # noqa: ANN401 - any key of a cell
+) -> tuple[Plan, ...]:
     """Return what would be done, without doing it: one Plan, or several for a transcript of several projects.
 
     `cell` is the text below the `%%deploy` line, a mapping of its header, or a Spec. `overrides` are header keys that
@@ -113,6 +106,8 @@ def launch_all(
 
 def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over: bool = False) -> Run:
     """Start one plan, or find the run that it already is; a server that has ended is started anew."""
+    from jupyter_gpudeploy.run import Run
+
     backend = backend_of(plan.backend)
     existing = _find(backend, plan.name)
     if existing is not None and (replace or _is_down(existing)):
@@ -156,6 +151,8 @@ def differences(run: Run, plan: Plan) -> list[str]:
 
 def runs(backend: str | None = None) -> RunList:
     """Return every run that is there, newest first."""
+    from jupyter_gpudeploy.run import RunList
+
     found = backend_of(backend)
     return RunList(run for ref in found.find() if (run := _open(found, ref)) is not None)
 
@@ -173,6 +170,7 @@ def attach(name: str, backend: str | None = None) -> Run:
 def compare(*wanted: Run | str) -> pd.DataFrame:
     """Return the trials of several runs in one table, the first column says which run; all sweeps without names."""
     from jupyter_gpudeploy import frames
+    from jupyter_gpudeploy.run import Run
 
     chosen = [run if isinstance(run, Run) else attach(run) for run in wanted] or [
         run for run in runs() if run.kind in ("job", "sweep")
@@ -187,6 +185,8 @@ def _find(backend: Backend, name: str) -> Run | None:
 
 def _open(backend: Backend, ref: RunRef) -> Run | None:
     """Return the Run, or None when it was deleted between being listed and being read."""
+    from jupyter_gpudeploy.run import Run
+
     try:
         return Run(backend, ref)
     except FileNotFoundError:

@@ -14,13 +14,13 @@ from pathlib import Path
 from threading import Event, RLock
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.collect import Collector
 from jupyter_gpudeploy.errors import BackendError, NotConfirmedError, RunFailedError, WaitTimeoutError
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State, StateChange
 from jupyter_gpudeploy.quantities import format_seconds
 from jupyter_gpudeploy.summary import Summary, summarize
-from jupyter_gpudeploy.trackers.collect import Collector
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -97,14 +97,10 @@ class Run:
     def status(self) -> Status:
         """Return where the run and its tasks stand now."""
         with self._lock:
-            self._status.feed(self._reader.poll())
-            if self._status.state.is_final:
+            if self._has_ended():
                 return self._status
             reason = self._backend.lost(self.ref)
-            if reason is None:
-                return self._status
-            self._status.feed(self._reader.poll())
-            if self._status.state.is_final:
+            if reason is None or self._has_ended():  # it may have ended between the two looks
                 return self._status
             return self._status.lost(StateChange(time.time(), State.LOST, reason=reason))
 
@@ -132,7 +128,7 @@ class Run:
                 best=self._best_task(),
                 log=self._last_lines(status, log_lines) if log_lines else (),
             )
-        return replace(summary, notices=[*summary.notices, *self._origin_notice()])
+        return replace(summary, notices=[*summary.notices, *self._own_notices(status)])
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> Run:
         """Wait until the run has ended; a server, until it is ready. Return the run itself.
@@ -192,7 +188,7 @@ class Run:
         return frames.trials(self.record, self.status(), self._collected())
 
     def best(self) -> dict[str, Any]:
-        """Return the best trial (`trial`, `parameters`, `value`, `output`), never one whose metric is NaN or infinite."""
+        """Return the best trial (`trial`, `parameters`, `value`, `output`), never one with NaN or infinity."""
         from jupyter_gpudeploy import frames
 
         found = frames.best(self.record, self.status(), self._collected())
@@ -244,15 +240,29 @@ class Run:
         self.must_be_ours(take_over=take_over)
         self._backend.remove(self.ref)
 
+    @property
+    def driver(self) -> str | None:
+        """Which other living kernel launched this run or took it over, or None."""
+        return self._backend.driver(self.ref)
+
+    def resume(self) -> Run:
+        """Bring a lost run back: what has no recorded end runs anew, as a further attempt."""
+        self._backend.resume(self.ref)
+        return self
+
     def must_be_ours(self, *, take_over: bool) -> None:
         """Raise NotConfirmedError when another living kernel drives this run and nobody said to take it over."""
-        driver = None if take_over else self._backend.driver(self.ref)
+        driver = None if take_over else self.driver
         if driver is not None and not self.is_over:
             raise NotConfirmedError(f"{self.name} is also driven by {driver}", hint="take_over=True, or --take-over")
 
     def parts(self) -> tuple[dict[str, Any], Status, Collector]:
         """Return what tables are made of: the record, the status, the collected metrics."""
         return self.record, self.status(), self._collected()
+
+    def _has_ended(self) -> bool:
+        self._status.feed(self._reader.poll())
+        return self._status.state.is_final
 
     def _collected(self) -> Collector:
         with self._lock:
@@ -286,11 +296,13 @@ class Run:
         shown = min(started, key=lambda task: (order.get(task.state, 2), -(task.started or 0)))
         return self.logs(shown.task, tail=count).splitlines()[-count:]
 
-    def _origin_notice(self) -> list[str]:
-        if self.origin != "found":
-            return []
-        when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.ref.created))
-        return [f"unchanged cell: this is the run of {when}; --replace runs it anew"]
+    def _own_notices(self, status: Status) -> list[str]:
+        notices = []
+        if self.origin == "found":
+            when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.ref.created))
+            notices.append(f"unchanged cell: this is the run of {when}; --replace runs it anew")
+        driver = None if status.state.is_final else self.driver
+        return [*notices, f"also driven by {driver}"] if driver else notices
 
     def _masked(self, text: str) -> str:
         for value in self._secret_values():
@@ -300,6 +312,16 @@ class Run:
     def _secret_values(self) -> list[str]:
         values = [_secret_value(reference) for reference in self.record.get("secrets", {}).values()]
         return [value for value in values if len(value) >= _SHORTEST_SECRET]
+
+
+class RunList(list[Run]):
+    """Runs, newest first. Shown as a table."""
+
+    def __repr__(self) -> str:
+        if not self:
+            return "no runs"
+        width = max(len(run.name) for run in self)
+        return "\n".join(f"{run.name:<{width}}  {run!r}" for run in self)
 
 
 def _secret_value(reference: Mapping[str, str]) -> str:

@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from jupyter_gpudeploy import frames
+from jupyter_gpudeploy.collect import Collector
 from jupyter_gpudeploy.errors import GpuDeployError
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import RunFolder
 from jupyter_gpudeploy.events.types import State, StateChange
-from jupyter_gpudeploy.trackers.collect import Collector
 
 
 class Sweep:

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import json
 import os
+from _thread import get_native_id
 from dataclasses import fields
 from pathlib import Path
-from threading import get_native_id
 from typing import Any
 
 from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange

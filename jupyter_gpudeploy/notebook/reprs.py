@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
     from IPython.core.interactiveshell import InteractiveShell
 
-    from jupyter_gpudeploy.launching import RunList
     from jupyter_gpudeploy.plan.types import Plan
+    from jupyter_gpudeploy.run import RunList
     from jupyter_gpudeploy.summary import Summary
 
 Bundle = dict[str, str]
@@ -89,7 +89,7 @@ def unregister(shell: InteractiveShell) -> None:
 
 
 _BUNDLES: dict[str, Callable[[Any], Bundle]] = {
-    "jupyter_gpudeploy.launching.RunList": list_bundle,
+    "jupyter_gpudeploy.run.RunList": list_bundle,
     "jupyter_gpudeploy.plan.types.Plan": plan_bundle,
     "jupyter_gpudeploy.summary.Summary": bundle,
 }

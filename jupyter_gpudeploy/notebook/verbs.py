@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_gpudeploy.notebook.arguments import Arguments
-    from jupyter_gpudeploy.run import Run
+    from jupyter_gpudeploy.run import Run, RunList
 
 LINES_A_SECOND = 2000
 BYTES_A_SECOND = 400_000
@@ -80,7 +80,7 @@ def _help(_shell: InteractiveShell, asked: Arguments) -> Text:
     return Text(help_text(asked.names[0] if asked.names else None))
 
 
-def _ls(_shell: InteractiveShell, asked: Arguments) -> launching.RunList:
+def _ls(_shell: InteractiveShell, asked: Arguments) -> RunList:
     return launching.runs(asked.backend)
 
 
@@ -160,13 +160,15 @@ def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - 
             raise NotConfirmedError(f"this would end {_told(chosen)}", hint="%deploy stop --all --yes")
     for run in chosen:
         run.stop(grace)
-    return launching.RunList(chosen) if len(chosen) != 1 else chosen[0]
+    if len(chosen) == 1:
+        return chosen[0]
+    from jupyter_gpudeploy.run import RunList
+
+    return RunList(chosen)
 
 
 def _resume(shell: InteractiveShell, asked: Arguments) -> Run:
-    run = launching.attach(asked.names[0])
-    launching.backend_of(run.backend_name).resume(run.ref)
-    run = launching.attach(run.name)
+    run = launching.attach(asked.names[0]).resume()
     if asked.wait:
         _wait(shell, [run], asked)
     return run

@@ -1,13 +1,22 @@
-"""Loading an application from the user's file, as `import` would: not as `__main__`, its folder on the path."""
+"""Loading an application from the user's file, as `import` would: not as `__main__`, its folder first on the path."""
 
 from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 Address = tuple[str, int]
+
+PROBE = "jupyter_gpudeploy"
+"""How the health probes name themselves in their User-Agent: access logs leave them out."""
+
+_SERVERS = {"FastAPI": "fastapi", "Starlette": "fastapi", "Flask": "flask"}
 
 
 def arguments(words: list[str], program: str) -> tuple[Path, str, Address]:
@@ -20,18 +29,52 @@ def arguments(words: list[str], program: str) -> tuple[Path, str, Address]:
 def application(file: Path, name: str, kind: str) -> Any:  # noqa: ANN401 - any ASGI or WSGI application
     """Return the variable `name` of the module `file`, or leave saying which variable it may be.
 
-    `kind` is the class that is looked for when the name is wrong, like `FastAPI`.
+    `kind` is the class that is looked for when the name is wrong, like `FastAPI`. A file that raises leaves with its
+    traceback, which begins in the file.
     """
+    module = _load(file)
+    if not hasattr(module, name):
+        fits = [key for key, value in vars(module).items() if kind in _classes(value)]
+        found = f"found: {kind} instance `{fits[0]}`): say app: {fits[0]}" if fits else f"found no {kind} either)"
+        sys.exit(f"no variable `{name}` in {file.name} ({found}")
+    app = getattr(module, name)
+    others = [_SERVERS[known] for known in _classes(app) if known in _SERVERS]
+    if others and _SERVERS.get(kind) not in others:
+        sys.exit(f"`{name}` in {file.name} is a {type(app).__name__}: say serve: {others[0]}")
+    if not callable(app):
+        sys.exit(f"`{name}` in {file.name} is a {type(app).__name__}, which cannot be called: it is no application")
+    return app
+
+
+def _classes(value: object) -> list[str]:
+    return [cls.__name__ for cls in type(value).__mro__]
+
+
+def _load(file: Path) -> ModuleType:
+    file = file.absolute()
     sys.path.insert(0, str(file.parent))
-    specification = importlib.util.spec_from_file_location(file.stem, file)
+    # The name of a module that is imported already (code.py, random.py) stays that module's.
+    name = file.stem if file.stem not in sys.modules else f"{file.stem}_app"
+    specification = importlib.util.spec_from_file_location(name, file)
     if specification is None or specification.loader is None:
         sys.exit(f"{file.name} is no Python file")
     module = importlib.util.module_from_spec(specification)
-    sys.modules[file.stem] = module
-    specification.loader.exec_module(module)
-    found = getattr(module, name, None)
-    if found is None:
-        fits = [key for key, value in vars(module).items() if type(value).__name__ == kind]
-        way_out = f"found {kind} in {fits[0]!r}: say app: {fits[0]}" if fits else f"assign the {kind} to it"
-        sys.exit(f"no variable {name!r} in {file.name}: {way_out}")
-    return found
+    sys.modules[name] = module
+    try:
+        specification.loader.exec_module(module)
+    except FileNotFoundError as error:
+        if error.filename == str(file):
+            sys.exit(f"{file} is not there")
+        _leave(error, file)
+    except Exception as error:  # noqa: BLE001 - whatever the user's file raises
+        _leave(error, file)
+    return module
+
+
+def _leave(error: Exception, file: Path) -> None:
+    """Print the traceback from the user's file on, and leave."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_frame.f_code.co_filename != str(file):
+        trace = trace.tb_next
+    traceback.print_exception(type(error), error.with_traceback(trace), trace)
+    sys.exit(1)

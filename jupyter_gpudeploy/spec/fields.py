@@ -43,7 +43,13 @@ class MistakesError(ValueError):
 class Strict(BaseModel):
     """Unknown keys are mistakes; what was read is never changed; an error never repeats a value."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
+        ser_json_inf_nan="constants",
+        defer_build=True,  # only Spec is ever validated: its parts need no validators of their own
+    )
 
 
 def one_line(text: str) -> str:

@@ -15,6 +15,9 @@ came.
 It ends when the other side hangs up. Trials that are running then go on.
 """
 
+# This file does the work of an interpreter: it catches any error, calls private ends, and does without pathlib.
+# ruff: noqa: BLE001, PTH100, PTH115, PTH120, PTH123, PTH208, S102, S606, SIM115, SLF001, T201
+
 from __future__ import annotations
 
 import sys
@@ -22,7 +25,6 @@ import sys
 if not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # the folder of this file is no place to import from; the script's takes its place
 
-import _signal
 import array
 import atexit
 import builtins
@@ -45,8 +47,8 @@ if TYPE_CHECKING:
 # Every page that a trial touches is copied for it first. So what comes before its first line avoids whatever is not
 # needed: random and threading (which do things after each fork), and the enums around the signals.
 _SIGCHLD, _SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
+_set_handler = sys.modules["_signal"].signal
 _FLUSH_FAILED = 120
-_CANNOT_OPEN = 2
 
 
 class RefusedError(Exception):
@@ -81,7 +83,7 @@ def main() -> None:
     room = environment_room()
     sys.modules["__main__"] = fresh_main(script)
     become(serve(control), given, room)
-    end(run(script, code))
+    end(run(code))
 
 
 # Before the fork
@@ -102,7 +104,9 @@ def preload(names: Sequence[str]) -> None:
             last = traceback.extract_tb(error.__traceback__)[-1]
             said = "".join(traceback.format_exception_only(type(error), error)).strip()
             raise RefusedError(f"importing {name} failed: {said} ({last.filename}, line {last.lineno})") from None
-    threading = sys.modules.get("threading")
+    if "SEED" in os.environ and "numpy" in sys.modules:
+        importlib.import_module("numpy.random")
+    threading: Any = sys.modules.get("threading")
     for thread in threading.enumerate() if threading else ():
         if thread is not threading.main_thread():
             raise RefusedError(f"importing {listed} started the thread {thread.name}, which no trial would have")
@@ -131,17 +135,12 @@ def descriptors() -> list[str]:
 
 
 def compiled(script: str) -> CodeType | None:
-    """Return the script's code; None when it cannot be had, for the trial to fail as a cold one would."""
+    """Return the script's code; None when it cannot be had: a cold interpreter then says why."""
     try:
-        return read_and_compile(script)
+        with open(script, "rb") as stream:
+            return compile(stream.read(), script, "exec", dont_inherit=True)
     except (OSError, SyntaxError, ValueError):
         return None
-
-
-def read_and_compile(script: str) -> CodeType:
-    """Compile as the interpreter does with the file that it is given."""
-    with open(script, "rb") as stream:
-        return compile(stream.read(), script, "exec", dont_inherit=True)
 
 
 def fresh_main(script: str) -> ModuleType:
@@ -267,8 +266,8 @@ def send(control: socket.socket, line: str) -> None:
 
 def begin(control: socket.socket, wake: tuple[int, int], taken: tuple[int, int]) -> Trial:
     """Take the request, and let go of all that is the template's."""
-    _signal.set_wakeup_fd(-1)
-    _signal.signal(_SIGCHLD, _SIG_DFL)
+    signal.set_wakeup_fd(-1)
+    _set_handler(_SIGCHLD, _SIG_DFL)
     try:
         trial, output = receive(control)
     except (OSError, EOFError, IndexError):
@@ -318,7 +317,11 @@ def replace_streams(*, buffered: bool) -> None:
         old = getattr(sys, name)
         raw = open(descriptor, "wb", buffering=-1 if buffered else 0, closefd=False)
         stream: Any = io.TextIOWrapper(
-            raw, encoding=old.encoding, errors=old.errors, line_buffering=old.line_buffering, write_through=not buffered
+            raw,
+            encoding=old.encoding,
+            errors=old.errors,
+            line_buffering=buffered and name == "stderr",
+            write_through=not buffered,
         )
         stream.mode = "w"
         setattr(sys, name, stream)
@@ -326,26 +329,27 @@ def replace_streams(*, buffered: bool) -> None:
 
 
 def reseed(seed: str | None) -> None:
-    """Seed the global generators from the run's seed, else from entropy: a fork has copied their state."""
-    number = int(seed) if seed and seed.isdigit() else None
-    if number is not None and "random" in sys.modules:  # without a seed the fork itself has seeded it from entropy
-        sys.modules["random"].seed(number)
-    if "numpy.random" in sys.modules:
-        sys.modules["numpy.random"].seed(None if number is None else number % 2**32)
+    """Seed the global generators that were imported, from the run's seed, else from entropy: a fork copies them."""
+    if seed and seed.isdigit():
+        if "random" in sys.modules:
+            sys.modules["random"].seed(int(seed))
+        if "numpy" in sys.modules:
+            importlib.import_module("numpy.random").seed(int(seed) % 2**32)
+    elif "numpy.random" in sys.modules:  # random sees to it itself
+        sys.modules["numpy.random"].seed()
 
 
-def run(script: str, code: CodeType | None) -> int:
+def run(code: CodeType | None) -> int:
     """Run the script in the fresh __main__. Return the exit code; minus SIGINT for an interrupt."""
+    if code is None:
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     try:
-        exec(read_and_compile(script) if code is None else code, sys.modules["__main__"].__dict__)
+        exec(code, sys.modules["__main__"].__dict__)
     except SystemExit as error:
         flush()
         return exit_code(error.code)
     except BaseException as error:
         flush()
-        if code is None and isinstance(error, OSError):
-            print(f"{sys.executable}: can't open file {script!r}: {error.args}", file=sys.stderr)
-            return _CANNOT_OPEN
         trace = of_the_script(error.__traceback__)
         sys.excepthook(type(error), error.with_traceback(trace), trace)
         return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1

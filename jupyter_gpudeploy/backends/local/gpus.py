@@ -119,7 +119,7 @@ class Leases:
     def _living(records: Sequence[_Record], devices: Devices) -> list[_Record]:
         """Return the leases that count: those with a living holder, and those of other machines' GPUs."""
         ours = {device.uuid for device in devices}
-        return [record for record in records if not ours.intersection(record["devices"]) or is_alive(record["holder"])]
+        return [record for record in records if not ours.intersection(record["devices"]) or _is_held(record["holder"])]
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -141,6 +141,11 @@ class Leases:
 
     def _save(self, records: Sequence[_Record]) -> None:
         write_atomically(self.file, json.dumps({"version": 1, "leases": list(records)}, indent=1) + "\n")
+
+
+def _is_held(holder: Mapping[str, Any]) -> bool:
+    """Say whether the holder lives, or the process that it holds the GPUs for (`process`, told in the same way)."""
+    return is_alive(holder) or is_alive(holder.get("process") or {})
 
 
 def _cost(device: Device) -> tuple[bool, int]:

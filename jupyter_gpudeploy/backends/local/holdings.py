@@ -49,7 +49,7 @@ class Holdings:
         total = len(leases.available())
         if self._count > total:
             raise BackendError(f"asks for {self._count} GPUs, this machine has {total}")
-        lease = leases.acquire(self._count, {"run": self._run, "task": task, **identity()._asdict()})
+        lease = leases.acquire(self._count, self._holder(task))
         if lease is None:
             self._tell_waiting(task, total)
             return None
@@ -59,15 +59,18 @@ class Holdings:
         return Grant(lease.devices, lease.environment, lease)
 
     def hand_over(self, grant: Grant, task: int, pid: int) -> None:
-        """Let a lease last as long as the task's own process, even when nobody keeps the run any more."""
+        """Let a lease last also as long as the task's own process, even when nobody keeps the run any more."""
         who = processes.identity(pid) if grant.lease is not None else None
         if grant.lease is not None and who is not None:
-            self._opened().hand_over(grant.lease, {"run": self._run, "task": task, **who._asdict()})
+            self._opened().hand_over(grant.lease, {**self._holder(task), "process": who._asdict()})
 
     def give_back(self, grant: Grant) -> None:
         """End a lease."""
         if grant.lease is not None:
             self._opened().release(grant.lease)
+
+    def _holder(self, task: int | None) -> dict[str, object]:
+        return {"run": self._run, "task": task, **identity()._asdict()}
 
     def _opened(self) -> Leases:
         if self._leases is None:

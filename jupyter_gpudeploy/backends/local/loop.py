@@ -7,7 +7,6 @@ import itertools
 import os
 import select
 import time
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -59,12 +58,6 @@ class Loop:
         """Forget a descriptor; before it is closed."""
         if self._handlers.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
-
-    def rewatch(self, descriptor: int) -> None:
-        """Watch what a descriptor stands for now; a file that was replaced under its number is no longer watched."""
-        with suppress(OSError):
-            self._poll.unregister(descriptor)
-        self._poll.register(descriptor, select.EPOLLIN)
 
     def after(self, seconds: float, action: Callable[[], None]) -> Timer:
         """Call `action` in so many seconds."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.local.loop import Loop, Timer
 
 REST_SECONDS = 0.01
+_FIRST_REST_SECONDS = 0.03
 _GAP_SECONDS = 5.0
 _CHUNK = 1 << 20
 _BUSY = 1 << 15
@@ -45,6 +46,7 @@ class Pump:
         self._file = -1
         self._splices = True
         self._enlarged = False
+        self._is_watched = False
         self._dropped = 0
         self._in_torn_line = False
         self._in_gap = False
@@ -61,9 +63,9 @@ class Pump:
             self._is_full()
 
     def started(self) -> None:
-        """The child has the write end: close ours and watch for output."""
+        """The child has the write end: close ours. Its first output is looked for after a rest: many end before."""
         os.close(self.write_end)
-        self._loop.watch(self._read, self._on_output, once=True)
+        self._rest = self._loop.after(_FIRST_REST_SECONDS, self._on_output)
 
     def close(self) -> None:
         """Take what is in the pipe, then let go of it. Nothing is waited for."""
@@ -87,9 +89,16 @@ class Pump:
         if moved >= _BUSY:
             self._enlarge()
         if moved >= _CHUNK // 2 or not moved:
-            self._loop.rearm(self._read)
+            self._wait()
         else:
             self._rest = self._loop.after(REST_SECONDS, self._on_output)
+
+    def _wait(self) -> None:
+        if self._is_watched:
+            self._loop.rearm(self._read)
+        else:
+            self._is_watched = True
+            self._loop.watch(self._read, self._on_output, once=True)
 
     def _drain(self) -> tuple[int, bool]:
         """Return how many bytes left the pipe, and whether nobody can write into it any more."""

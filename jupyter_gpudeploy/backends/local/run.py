@@ -156,6 +156,8 @@ class KeptRun:
         while self._waiting and len(self._live) < self._parallelism and not starter.is_warming_up:
             if not self._start(starter, self._waiting.popleft(), self._waiting):
                 break
+        if self._waiting:
+            starter.prepare(self._waiting[0].task)
         self._judge()
 
     def _hold(self, starter: Starter) -> bool:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jupyter_gpudeploy.backends.local.attempts import Attempt
 from jupyter_gpudeploy.backends.local.holdings import Grant, Holdings
 from jupyter_gpudeploy.backends.local.program import HOST, Program, is_executed
+from jupyter_gpudeploy.errors import BackendError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from jupyter_gpudeploy.backends.local.attempts import Outcome
     from jupyter_gpudeploy.backends.local.edits import Edits
@@ -68,6 +69,7 @@ class Starter:
         self._ports: set[int] = set()
         self._warm: WarmStart | None = None
         self._held: Grant | None = None
+        self._prepared = -1
         for name in ("logs", "metrics", "out"):
             (folder.path / name).mkdir(exist_ok=True)
 
@@ -102,6 +104,13 @@ class Starter:
             self._give_back(grant)
             raise
 
+    def prepare(self, task: int) -> None:
+        """Make the folder of a task; done ahead for the next one, so that a free slot waits for a process alone."""
+        if task != self._prepared:
+            self._prepared = task
+            with suppress(FileExistsError):
+                os.mkdir(f"{self._folder.path}/out/{task}")  # noqa: PTH102 - half the time of Path.mkdir
+
     def ended(self, live: Live) -> None:
         """Give back what a task held."""
         self._ports.discard(live.port or 0)
@@ -123,17 +132,30 @@ class Starter:
         environment = self._program.environment(task, turn.attempt, {**grant.environment, **address})
         argv = self._program.command(task, port)
         executable = self._program.executable(argv[0], environment)
-        with suppress(FileExistsError):
-            os.mkdir(environment["GPUDEPLOY_OUTPUT"])  # noqa: PTH102 - half the time of Path.mkdir
+        self.prepare(task)
         attempt = Attempt(self._loop, (self._program.uid, task), turn.attempt, on_end=on_end, on_gap=self._on_gap)
-        template = self._warm.template if self._warm is not None and not is_executed(task) else None
         log = f"logs/{task}.{turn.attempt}.log"
-        attempt.start(f"{self._folder.path}/{log}", executable, argv, environment, template)
+        self._spawn(attempt, f"{self._folder.path}/{log}", executable, argv, environment)
         if port is not None:
             self._ports.add(port)
         if grant is not self._held:
             self._holdings.hand_over(grant, task, attempt.pid)
         return Live(turn, attempt, grant, port, log)
+
+    def _spawn(
+        self, attempt: Attempt, log: str, executable: str, argv: Sequence[str], environment: Mapping[str, str]
+    ) -> None:
+        """Fork the task from the template; where there is none, or it has just died, start it afresh."""
+        if self._warm is not None and self._warm.template is not None and not is_executed(attempt.task):
+            try:
+                attempt.start(log, executable, argv, environment, self._warm.template)
+            except BackendError:
+                self._warm.look()
+                if self._warm.template is not None:
+                    raise
+            else:
+                return
+        attempt.start(log, executable, argv, environment)
 
     def _give_back(self, grant: Grant) -> None:
         if grant is not self._held:

@@ -67,7 +67,7 @@ class Template:
         """Start the process and return; its imports take their time. Raises BackendError if it cannot be started."""
         self._control, theirs = socket.socketpair()
         self._events.register(self._control, select.EPOLLIN)
-        self._errors = tempfile.TemporaryFile()
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`
         with theirs:
             try:
                 self._process = subprocess.Popen(

@@ -32,45 +32,44 @@ class WarmStart:
         )
         self.template: Template | None = None
         self.is_preparing = False
-        self._is_over = False
+        self._is_watched = False
         try:
             self._process.start()
         except BackendError as error:
             self._give_up(error)
         else:
-            self.is_preparing = True
-            self._loop.watch(self._process.fileno(), self._look)
+            self.is_preparing = self._is_watched = True
+            self._loop.watch(self._process.fileno(), self._on_news)
 
     def close(self) -> None:
         """End the template."""
-        if not self._is_over:
+        if self._is_watched:
             self._loop.unwatch(self._process.fileno())
-        self._is_over = True
-        self.is_preparing = False
+        self._is_watched = self.is_preparing = False
         self.template = None
         self._process.close()
 
-    def _look(self) -> None:
-        for pid, code in self._process.poll():
-            self._loop.child_ended(pid, code)
-        if self._is_over or (self.template is None and not self.is_preparing):
+    def look(self) -> None:
+        """See whether there is a template to fork from now."""
+        if not self.is_preparing and self.template is None:
             return
         try:
-            if self._process.is_ready and self.is_preparing:
+            if self._process.is_ready:
                 self.template = self._process
                 self.is_preparing = False
-                self._on_change()
         except BackendError as error:
             self._give_up(error)
+
+    def _on_news(self) -> None:
+        was_preparing = self.is_preparing
+        for pid, code in self._process.poll():
+            self._loop.child_ended(pid, code)
+        self.look()
+        if was_preparing and not self.is_preparing:
             self._on_change()
 
     def _give_up(self, error: BackendError) -> None:
-        """Start cold from now on. The template's descriptor is another file now, which tells how its tasks end."""
-        was_watched = self.is_preparing or self.template is not None
+        """Start cold from now on; what was forked already goes on, and how it ends is still told."""
         self.template = None
         self.is_preparing = False
         self._chronicle.notice(f"{error.message}: each task is started afresh")
-        if was_watched:
-            self._loop.rewatch(self._process.fileno())
-        else:
-            self._is_over = True

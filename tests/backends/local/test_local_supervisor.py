@@ -225,3 +225,19 @@ def test_a_warm_run_can_be_stopped_while_it_prepares(local, tmp_path):
     local.backend.stop(ref, 1)
     assert local.wait(ref, 10).state is State.STOPPED
     assert not processes.tree(ref.uid)
+
+
+def test_when_the_template_dies_its_tasks_end_as_they_would_and_the_rest_start_cold(local, tmp_path):
+    gate = tmp_path / "gate"
+    program = f"import os, time\nprint('up', flush=True)\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)\nraise SystemExit(7)"
+    tasks = tuple(Task(n, f"t{n}", (word(Slot.PYTHON), word(Slot.CODE, "/cell.py"))) for n in range(3))
+    warm = Warm(word(Slot.CODE, "/cell.py"), ("json",))
+    ref = local.launch(tasks=tasks, kind="sweep", files={"cell.py": program}, warm=warm)
+    until(lambda: local.lines(ref, 0) == ["up"])
+    for pid in processes.children(local.supervisor(ref).pid):
+        if b"_template.py" in Path(f"/proc/{pid}/cmdline").read_bytes() and os.getsid(pid) != pid:
+            processes.send(processes.identity(pid), 9)
+    gate.touch()
+    status = local.wait(ref)
+    assert {number: task.exit_code for number, task in status.tasks.items()} == {0: 7, 1: 7, 2: 7}
+    assert any("afresh" in notice for notice in local.notices(ref))

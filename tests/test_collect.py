@@ -6,11 +6,11 @@ import threading
 
 import pytest
 
+from jupyter_gpudeploy.collect import Collector
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import RunFolder
 from jupyter_gpudeploy.events.types import State, StateChange
 from jupyter_gpudeploy.trackers import log
-from jupyter_gpudeploy.trackers.collect import Collector
 
 
 @pytest.fixture
