@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 STOP = "stop.json"
 _EXECUTE = ".exec.json"
+_MISSES = 10
 
 
 def request_stop(folder: LocalFolder, grace: float) -> None:
@@ -67,17 +68,27 @@ class Requests:
         self._folder = folder
         self._seen: set[str] = set()
         self._stop = (0, 0)
+        self._misses = 0
 
     def poll(self) -> tuple[float | None, list[int]]:
         """Return (grace of a stop that is asked for now, numbers of new commands)."""
         try:
             names = set(os.listdir(self._folder.control))  # noqa: PTH208 - ten times a second
+        except FileNotFoundError:
+            self._misses += 1
+            return None, []
         except OSError:
             return None, []
+        self._misses = 0
         new = {name for name in names - self._seen if name.endswith(_EXECUTE) and name[0] != "."}
         self._seen |= new
         numbers = sorted(int(name.removesuffix(_EXECUTE)) for name in new)
         return (self._new_stop() if STOP in names else None), numbers
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Whether no request can come any more: the run's folder was deleted, and stays so when it is looked again."""
+        return self._misses > _MISSES
 
     def _new_stop(self) -> float | None:
         """Return the grace of a stop request that is not the one seen before: a second may be more impatient."""

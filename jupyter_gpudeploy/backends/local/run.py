@@ -138,6 +138,8 @@ class KeptRun:
                 self._executes.append(self._turn(number))
         if numbers:
             self._fill()
+        if grace is None and self._requests.is_cut_off and self._deadline is None:
+            grace = _DEFAULT_GRACE
         if grace is not None:
             self._stop(grace)
         self._loop.reap()

@@ -107,6 +107,7 @@ def _end_leftovers(folder: LocalFolder, run: str, chronicle: Chronicle) -> None:
 def _wait_for_room(folder: LocalFolder, chronicle: Chronicle) -> None:
     """Stay until the end is on the disk, when that is full; not for ever, and not when told to go."""
     requests = control.Requests(folder)
+    requests.poll()  # what has ended the run already
     deadline = time.monotonic() + _FULL_DISK_SECONDS
     while chronicle.is_behind and time.monotonic() < deadline and requests.poll()[0] is None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

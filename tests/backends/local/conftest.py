@@ -19,6 +19,8 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_GPUDEPLOY_HOME", str(root))
     yield root
     for record in root.glob("*/*/ref.json"):
+        with suppress(OSError):  # for a supervisor that was started a moment ago
+            record.with_name("control").joinpath("stop.json").write_text('{"grace": 0}')
         who = processes.kept_by(record.with_name("supervisor.json"))
         if who is not None:
             processes.send(who, signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -119,6 +120,14 @@ def test_a_terminated_supervisor_stops_its_run(local):
     processes.send(local.supervisor(ref), signal.SIGTERM)
     assert local.wait(ref).state is State.STOPPED
     assert not processes.tree(ref.uid)
+
+
+def test_a_run_whose_folder_is_deleted_ends_since_nobody_could_end_it_any_more(local, backend):
+    ref = local.launch(SLEEP)
+    local.wait_for(ref, lambda status: 0 in status.tasks)
+    who = local.supervisor(ref)
+    shutil.rmtree(backend.folder(ref).path)
+    until(lambda: not processes.tree(ref.uid) and not processes.is_alive(who), "the end")
 
 
 def test_a_supervisor_ignores_interrupts_and_hangups(local):
