@@ -21,9 +21,9 @@ from jupyter_gpudeploy.events.follow import Tail
 LINES = 2_000_000
 CHILD = f"""
 import sys
-block = "".join(f"step={{n}} loss=0.{{n:04d}}\\n" for n in range(1000))
-for _ in range({LINES // 1000}):
-    sys.stdout.write(block)
+write = sys.stdout.write
+for n in range({LINES}):
+    write(f"step={{n}} loss=0.5\\n")
 """
 
 
@@ -59,7 +59,9 @@ def ours(folder: Path) -> float:
 def wc(folder: Path) -> float:
     """Return seconds of the same child into wc."""
     started = time.perf_counter()
-    with subprocess.Popen([sys.executable, str(folder / "child.py")], stdout=subprocess.PIPE) as child:
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
+    command = [sys.executable, str(folder / "child.py")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as child:
         done = subprocess.run(["wc", "-l"], stdin=child.stdout, capture_output=True, text=True, check=True)
     seconds = time.perf_counter() - started
     assert int(done.stdout) == LINES

@@ -144,7 +144,7 @@ class Run:
                     f"{self.name} is {status.state} after {format_seconds(timeout)}", hint="it goes on; wait again"
                 )
             time.sleep(pause)
-            pause = min(pause * 1.5, 0.2)
+            pause = min(pause * 1.5, 0.05)
         if check and status.state in (State.FAILED, State.LOST):
             raise RunFailedError(f"{self.name} {status.state}: {status.reason}", hint=self._failure_hint(status))
         return self

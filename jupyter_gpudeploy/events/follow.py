@@ -39,7 +39,7 @@ class Tail:
 
         At most `blocks` megabytes of lines are returned by one call; an empty list says that there is no more for now.
         """
-        return [text(line) for line in self.raw(ended=ended, blocks=blocks)]
+        return texts(self.raw(ended=ended, blocks=blocks))
 
     def raw(self, *, ended: bool = False, blocks: int = 64) -> list[bytes]:
         """Return the same lines as bytes, for `text` to make readable. Only those longer than a block are cut."""
@@ -123,6 +123,14 @@ def text(line: bytes) -> str:
         line = _cut(line, len(line))
     decoded = line.decode("utf-8", "replace")
     return overwritten(decoded) if "\b" in decoded else decoded
+
+
+def texts(lines: list[bytes]) -> list[str]:
+    """Return `text` of each line; a flood of ordinary lines is decoded at once."""
+    whole = b"\n".join(lines)
+    if not lines or b"\r" in whole or b"\b" in whole or max(map(len, lines)) > LINE_LIMIT:
+        return [text(line) for line in lines]
+    return whole.decode("utf-8", "replace").split("\n")
 
 
 def last_lines(file: Path, count: int) -> list[str]:

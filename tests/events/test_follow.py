@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jupyter_gpudeploy.events import follow
-from jupyter_gpudeploy.events.follow import BLOCK, LINE_LIMIT, Tail, last_lines, text
+from jupyter_gpudeploy.events.follow import BLOCK, LINE_LIMIT, Tail, last_lines, text, texts
 
 
 @pytest.fixture
@@ -273,3 +273,9 @@ def test_the_last_lines_of_a_large_file_are_found_from_its_end(log, monkeypatch)
 
 def test_the_last_lines_of_no_file_are_none(tmp_path):
     assert last_lines(tmp_path / "none", 3) == []
+
+
+@given(st.lists(st.binary(max_size=40).filter(lambda line: b"\n" not in line), max_size=8))
+@settings(deadline=None)
+def test_lines_read_at_once_are_the_same_as_lines_read_one_by_one(lines):
+    assert texts(lines) == [text(line) for line in lines]
