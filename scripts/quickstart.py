@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from pathlib import Path
@@ -20,9 +21,12 @@ def main() -> int:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     out = EXAMPLES / "out"
     out.mkdir(exist_ok=True)
+    os.environ.setdefault("PLOTLY_RENDERER", "plotly_mimetype+notebook")  # figures also in the page, offline
     started = time.monotonic()
     try:
-        NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(EXAMPLES)}}).execute()
+        client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(EXAMPLES)}})
+        client.extra_arguments = ["--IPKernelApp.log_level=ERROR"]
+        client.execute()
     except CellExecutionError as error:
         print(error, file=sys.stderr)
         return 1
