@@ -19,8 +19,7 @@ nbclient and papermill see the cell fail.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,8 +41,7 @@ class GpuDeployError(Exception):
         return [f"\x1b[31m{type(self).__name__}\x1b[0m: {first}", *rest]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(NamedTuple):
     """One mistake in a cell. `line` and `column` count from 1 in the whole cell; 0 = no place known.
 
     `excerpt` is the offending line and, below it, a caret under the column; empty where the line says nothing.

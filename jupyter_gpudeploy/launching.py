@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 BACKENDS = Family("jupyter_gpudeploy.backends")
 DEFAULT_BACKEND = "local"
+_LOG = logging.getLogger(__name__)
 _backends: dict[str, Backend] = {}
 
 
@@ -110,7 +112,7 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
 
     backend = backend_of(plan.backend)
     existing = _find(backend, plan.name)
-    if existing is not None and (replace or _is_down(existing)):
+    if existing is not None and (replace or _is_down(existing, plan)):
         existing.must_be_ours(take_over=take_over)
         existing.stop()
         backend.archive(existing.ref)
@@ -126,13 +128,12 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
     if resume and existing.state is State.LOST:
         backend.resume(existing.ref)
         return Run(backend, existing.ref, origin="resumed")
-    backend.launch(backend.render(plan))
-    return Run(backend, existing.ref, origin="found")
+    return Run(backend, backend.launch(backend.render(plan)), origin="found")
 
 
-def _is_down(run: Run) -> bool:
-    """Return whether this is a server or an environment that has ended: running its cell again means starting it."""
-    return run.kind in ("server", "manual") and run.is_over
+def _is_down(run: Run, plan: Plan) -> bool:
+    """Return whether this is the plan's server or environment, ended: running its cell again means starting it."""
+    return run.kind in ("server", "manual") and run.ref.fingerprint == plan.fingerprint and run.is_over
 
 
 def differences(run: Run, plan: Plan) -> list[str]:
@@ -155,6 +156,14 @@ def runs(backend: str | None = None) -> RunList:
 
     found = backend_of(backend)
     return RunList(run for ref in found.find() if (run := _open(found, ref)) is not None)
+
+
+def replaced(backend: str | None = None) -> RunList:
+    """Return the runs whose name another run has taken, newest first."""
+    from jupyter_gpudeploy.run import RunList
+
+    found = backend_of(backend)
+    return RunList(run for ref in found.find_archived() if (run := _open(found, ref)) is not None)
 
 
 def attach(name: str, backend: str | None = None) -> Run:
@@ -184,10 +193,13 @@ def _find(backend: Backend, name: str) -> Run | None:
 
 
 def _open(backend: Backend, ref: RunRef) -> Run | None:
-    """Return the Run, or None when it was deleted between being listed and being read."""
+    """Return the Run, or None when it was deleted meanwhile or its record cannot be read."""
     from jupyter_gpudeploy.run import Run
 
     try:
         return Run(backend, ref)
-    except FileNotFoundError:
+    except (OSError, RunNotFoundError):
+        return None
+    except (ValueError, KeyError, TypeError) as error:
+        _LOG.warning("the record of %s cannot be read (%s): left out", ref.name, error)
         return None

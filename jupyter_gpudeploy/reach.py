@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.base import Endpoint
 
 _SHOWN = 400
+_UNTOUCHED = "/?#[]@!$&'()*+,;=:%~-._"
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,7 @@ def send(
 
     Raises BackendError when nothing answers within `timeout` seconds.
     """
-    url = endpoint.url.rstrip("/") + "/" + path.lstrip("/")
+    url = endpoint.url.rstrip("/") + "/" + urllib.parse.quote(path.lstrip("/"), safe=_UNTOUCHED)
     sent = {**endpoint.headers, **(headers or {})}
     if json_body is not None:
         data = json.dumps(json_body)
@@ -84,6 +87,6 @@ def send(
     except urllib.error.HTTPError as error:
         with error:
             return Response(error.code, dict(error.headers), error.read())
-    except (OSError, urllib.error.URLError) as error:
+    except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise BackendError(f"{url} does not answer: {reason}", hint="run.logs(tail=20) shows what it says") from error

@@ -7,7 +7,6 @@ asked, so any number of kernels can hold one, and losing one loses nothing.
 from __future__ import annotations
 
 import os
-import shlex
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +18,8 @@ from jupyter_gpudeploy.errors import BackendError, NotConfirmedError, RunFailedE
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State, StateChange
+from jupyter_gpudeploy.plan.arguments import check_shell
+from jupyter_gpudeploy.plan.program import split_words
 from jupyter_gpudeploy.quantities import format_seconds
 from jupyter_gpudeploy.summary import Summary, summarize
 
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from jupyter_gpudeploy.backends.base import Backend, RunRef
+    from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import LogLine
     from jupyter_gpudeploy.reach import Response
 
@@ -50,7 +52,7 @@ class Run:
         self._lock = RLock()
 
     def __repr__(self) -> str:
-        summary = self.summary(log_lines=0)
+        summary = self.summary(log_lines=0, metrics=False)
         return f"Run({self.name!r}, {summary.state}: {summary.progress}, {format_seconds(summary.seconds)})"
 
     @property
@@ -80,8 +82,8 @@ class Run:
 
     @property
     def folder(self) -> Path:
-        """Where its journal, logs and outputs are kept on this machine."""
-        return self._folder.path
+        """Where its journal, logs and outputs are kept on this machine; elsewhere once another run took its name."""
+        return self._located().path
 
     @property
     def cell(self) -> str:
@@ -97,6 +99,7 @@ class Run:
     def status(self) -> Status:
         """Return where the run and its tasks stand now."""
         with self._lock:
+            self._located()
             if self._has_ended():
                 return self._status
             reason = self._backend.lost(self.ref)
@@ -114,18 +117,19 @@ class Run:
         """Whether nothing more will happen."""
         return self.state.is_final
 
-    def summary(self, *, log_lines: int = 3) -> Summary:
-        """Return the run at a glance; cheap enough for twice a second."""
+    def summary(self, *, log_lines: int = 3, metrics: bool = True) -> Summary:
+        """Return the run at a glance; cheap enough for twice a second. Without `metrics` no log is read for them."""
         with self._lock:
             status = self.status()
-            self._collector.poll(status)
+            if metrics:
+                self._collector.poll(status)
             summary = summarize(
                 self.record,
                 status,
-                self._collector.latest(),
+                self._collector.latest() if metrics else {},
                 now=time.time(),
-                url=status.tasks[0].details.get("url") if self.kind == "server" and 0 in status.tasks else None,
-                best=self._best_task(),
+                url=self._url(status),
+                best=self._best_task() if metrics else None,
                 log=self._last_lines(status, log_lines) if log_lines else (),
             )
         return replace(summary, notices=[*summary.notices, *self._own_notices(status)])
@@ -154,7 +158,9 @@ class Run:
         if not self.is_over or self.state is State.LOST:
             self._backend.stop(self.ref, grace_seconds)
             deadline = time.monotonic() + grace_seconds + 5
-            while not self.is_over and time.monotonic() < deadline:
+            while not self.is_over:
+                if time.monotonic() > deadline:
+                    raise BackendError(f"{self.name} has not ended in time", hint=f"see {self.folder}/supervisor.log")
                 time.sleep(0.05)
         return self
 
@@ -164,16 +170,18 @@ class Run:
         stop.set()
         numbers = [task] if task is not None else sorted(self.status().tasks)
         texts = []
+        masked = self._mask()
         for number in numbers:
             front = f"{number} | " if len(numbers) > 1 else ""
             lines = self._backend.logs(self.ref, number, stop, since=tail)
-            texts += [front + self._masked(line.text) for line in lines]
+            texts += [front + masked(line.text) for line in lines]
         return "\n".join(texts)
 
     def follow(self, task: int = 0, tail: int | None = None) -> Iterator[LogLine]:
         """Yield what a task printed and prints, until it has ended."""
+        masked = self._mask()
         for line in self._backend.logs(self.ref, task, Event(), since=tail):
-            yield replace(line, text=self._masked(line.text))
+            yield line._replace(text=masked(line.text))
 
     def metrics(self) -> pd.DataFrame:
         """Return every metric point, one row each (`frames.metrics` says the columns)."""
@@ -221,17 +229,22 @@ class Run:
 
         Interrupting ends the watching, never the command: `run.stop()` ends it.
         """
-        words = shlex.split(command) if isinstance(command, str) else list(command)
+        words = split_words(command, "the command")
+        check_shell(words)
         number = self._backend.execute(self.ref, words)
         for line in self.follow(number):
             if stream is not None:
                 stream(line.text)
-        exit_code = self.status().tasks[number].exit_code
-        return 1 if exit_code is None else exit_code
+        status = self.status()
+        ended = status.tasks.get(number)
+        if ended is None or ended.exit_code is None:
+            state, reason = (status.state, status.reason) if ended is None else (ended.state, ended.reason)
+            raise BackendError(f"{words[0]} has no exit code: {state}: {reason}", hint="run.status() says more")
+        return ended.exit_code
 
     def output_dir(self, task: int = 0) -> Path:
         """Return the folder in which a task left its files (`GPUDEPLOY_OUTPUT` in its environment)."""
-        return self._folder.output(task)
+        return self._located().output(task)
 
     def remove(self, *, yes: bool = False, take_over: bool = False) -> None:
         """Delete what is kept of a run that has ended. Raises NotConfirmedError without `yes`."""
@@ -260,6 +273,20 @@ class Run:
         """Return what tables are made of: the record, the status, the collected metrics."""
         return self.record, self.status(), self._collected()
 
+    def _located(self) -> RunFolder:
+        """Return the folder, which moves aside when another run takes the name. Raises RunNotFoundError."""
+        found = self._backend.folder(self.ref)
+        if found.path != self._folder.path:
+            self._folder = found
+            self._reader.file = found.events_file
+            self._collector = Collector(found)
+        return found
+
+    def _url(self, status: Status) -> str | None:
+        replica = status.tasks.get(0)
+        is_up = self.kind == "server" and replica is not None and not status.state.is_final
+        return replica.details.get("url") if is_up and replica is not None else None
+
     def _has_ended(self) -> bool:
         self._status.feed(self._reader.poll())
         return self._status.state.is_final
@@ -284,8 +311,9 @@ class Run:
         if bad is None:
             return "run.logs() has what it printed"
         lines = [line for line in self.logs(bad.task, tail=3).splitlines() if line.strip()]
-        last = f": {lines[-1].strip()}" if lines else ""
-        return f"the last line of task {bad.task}{last}; run.logs({bad.task}) has the rest"
+        if not lines:
+            return f"task {bad.task} printed nothing"
+        return f"the last line of task {bad.task}: {lines[-1].strip()}; run.logs({bad.task}) has the rest"
 
     def _last_lines(self, status: Status, count: int) -> list[str]:
         """Return the end of the log of what most wants to be seen: a failed task, else a living one, else the last."""
@@ -304,14 +332,17 @@ class Run:
         driver = None if status.state.is_final else self.driver
         return [*notices, f"also driven by {driver}"] if driver else notices
 
-    def _masked(self, text: str) -> str:
-        for value in self._secret_values():
-            text = text.replace(value, "••••••")
-        return text
+    def _mask(self) -> Callable[[str], str]:
+        """Return what hides the values of the run's secrets in a line, as far as they can be read here."""
+        found = [_secret_value(reference) for reference in self.record.get("secrets", {}).values()]
+        values = [value for value in found if len(value) >= _SHORTEST_SECRET]
 
-    def _secret_values(self) -> list[str]:
-        values = [_secret_value(reference) for reference in self.record.get("secrets", {}).values()]
-        return [value for value in values if len(value) >= _SHORTEST_SECRET]
+        def masked(text: str) -> str:
+            for value in values:
+                text = text.replace(value, "••••••")
+            return text
+
+        return masked
 
 
 class RunList(list[Run]):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.events.status import Status, TaskStatus
     from jupyter_gpudeploy.events.types import MetricPoint
 
-_DONE = (State.SUCCEEDED, State.FAILED, State.STOPPED, State.LOST)
+_DONE = (State.SUCCEEDED, State.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Summary:
 
     @property
     def done(self) -> int:
-        """How many tasks have ended, well or badly."""
+        """How many tasks have ended by themselves, well or badly."""
         return sum(self.counts.get(state, 0) for state in _DONE)
 
     @property
@@ -71,6 +71,8 @@ class Summary:
             (self.done, "done"),
             (sum(self.counts.get(state, 0) for state in (State.STARTING, State.RUNNING, State.READY)), "running"),
             (self.counts.get(State.WAITING, 0), "waiting"),
+            (self.counts.get(State.STOPPED, 0), "stopped"),
+            (self.counts.get(State.LOST, 0), "lost"),
         ]
         failed = self.counts.get(State.FAILED, 0)
         text = ", ".join(f"{count} {word}" for count, word in parts if count)
@@ -105,7 +107,7 @@ def summarize(
         url=url,
         counts=status.counts(),
         rows=rows,
-        notices=[notice.message for notice in status.notices],
+        notices=list(dict.fromkeys(notice.message for notice in status.notices)),
         log=log,
         metric=metric.get("name"),
         goal=metric.get("goal"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -21,6 +22,9 @@ def main() -> int:
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     out = EXAMPLES / "out"
     out.mkdir(exist_ok=True)
+    state = out / "state"  # of its own: no earlier run is found again
+    shutil.rmtree(state, ignore_errors=True)
+    os.environ["JUPYTER_GPUDEPLOY_HOME"] = str(state)
     os.environ.setdefault("PLOTLY_RENDERER", "plotly_mimetype+notebook")  # figures also in the page, offline
     started = time.monotonic()
     try:

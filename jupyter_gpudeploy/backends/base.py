@@ -91,6 +91,9 @@ class Backend(Protocol):
     def find(self) -> Sequence[RunRef]:
         """Return every run of ours that is still there, whoever started it, newest first."""
 
+    def find_archived(self) -> Sequence[RunRef]:
+        """Return every run that was archived, newest first."""
+
     def folder(self, ref: RunRef) -> RunFolder:
         """Return the folder in which this run's journal and logs are kept on this machine."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange
@@ -82,7 +82,7 @@ class Status:
         """Return this status, lost: what had not ended by itself is lost with whoever kept it."""
         tasks = {
             number: task if task.state.is_final or task.state is State.WAITING else task.after(
-                replace(change, task=number, attempt=task.attempt)
+                change._replace(task=number, attempt=task.attempt)
             )
             for number, task in self.tasks.items()
         }  # fmt: skip

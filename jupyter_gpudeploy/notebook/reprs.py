@@ -55,7 +55,7 @@ def list_bundle(runs: RunList) -> Bundle:
     """Return the display of several runs, one a row, the first RUNS of them."""
     from jupyter_gpudeploy.notebook import html, sheet, text
 
-    shown = [run.summary(log_lines=0) for run in runs[:RUNS]]
+    shown = [run.summary(log_lines=0, metrics=False) for run in runs[:RUNS]]
     table = sheet.listing(shown, left_out=len(runs) - len(shown))
     title = f"{len(runs)} run{'s' * (len(runs) != 1)}"
     if not shown:

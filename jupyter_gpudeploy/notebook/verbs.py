@@ -206,11 +206,12 @@ def _to_clean(asked: Arguments) -> list[Run]:
                                      hint=f"%deploy stop {run.name}")  # fmt: skip
         return chosen
     before = time.time() - (asked.older or 0.0)
-    return [run for run in launching.runs() if run.is_over and (run.status().ended or run.ref.created) <= before]
+    every = [*launching.runs(), *launching.replaced()]
+    return [run for run in every if run.is_over and (run.status().ended or run.ref.created) <= before]
 
 
 def _told(chosen: Sequence[Run]) -> str:
-    hours = sum(run.summary(log_lines=0).gpu_hours for run in chosen)
+    hours = sum(run.summary(log_lines=0, metrics=False).gpu_hours for run in chosen)
     names = ", ".join(run.name for run in chosen[:5]) + (", ..." if len(chosen) > 5 else "")  # noqa: PLR2004 - enough
     return f"{len(chosen)} run{'s' * (len(chosen) != 1)} ({names}), {hours:.2g} GPU hours"
 

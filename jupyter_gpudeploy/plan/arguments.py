@@ -24,6 +24,7 @@ _PLACE = re.compile(r"\{\{[A-Za-z_][\w.-]*\}\}|\{([A-Za-z_][\w.-]*)\}")
 _NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-?inf|nan")
 _SLOTS = {"output": Slot.OUTPUT, "port": Slot.PORT, "host": Slot.HOST, "python": Slot.PYTHON, "code": Slot.CODE}
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "csh", "tcsh", "busybox"})
+_SCRIPT_OPTION = re.compile(r"-[a-zA-Z]*c[a-zA-Z]*")
 _OPERATORS = frozenset({"&&", "||", "|", ";", ">", ">>", "<", "<<", "&", "2>&1", "|&"})
 
 
@@ -83,14 +84,21 @@ def check_shell(words: Sequence[str]) -> None:
                 f"{text!r} belongs to a shell, and commands are started without one",
                 hint="put the line into a script and run that, or run: [bash, -c, '...'] without {parameters}",
             )
-    program = words[0].rpartition("/")[2] if words else ""
-    if program in _SHELLS and "-c" in words:
-        script = words.index("-c") + 1
-        if script < len(words) and places([words[script]]):
+    for position, text in enumerate(words):
+        if text.rpartition("/")[2] in _SHELLS and (script := _script_of_shell(words[position + 1 :])):
             raise PlanError(
-                f"{words[script]!r} would let a shell read a parameter's value",
+                f"{script!r} would let a shell read a parameter's value",
                 hint="""pass it as an argument: run: [bash, -c, 'train --lr "$1"', bash, "{lr}"]""",
             )
+
+
+def _script_of_shell(words: Sequence[str]) -> str | None:
+    """Return the script that a shell with these words is given, when a parameter stands in it."""
+    for position, text in enumerate(words):
+        if _SCRIPT_OPTION.fullmatch(text):
+            script = next((word for word in words[position + 1 :] if not word.startswith("-")), "")
+            return script if places([script]) else None
+    return None
 
 
 def as_argument(value: Scalar) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,7 @@ from jupyter_gpudeploy.errors import PlanError
 from jupyter_gpudeploy.names import point_name, safe_name
 from jupyter_gpudeploy.plan import arguments
 from jupyter_gpudeploy.plan.feasible import feasibility
+from jupyter_gpudeploy.plan.injection import unused
 from jupyter_gpudeploy.plan.program import Program, preset, program_of, split_words
 from jupyter_gpudeploy.plan.search import points
 from jupyter_gpudeploy.plan.types import (
@@ -57,19 +58,20 @@ def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "",
     _check_words(spec, program, server)
     found, notes = points(spec)
     working_dir = _working_dir(spec, program, base)
+    requirements = _requirements(spec, base)
     plan = Plan(
         name=safe_name(spec.name or _default_name(spec, program)),
         title=spec.name or _default_name(spec, program),
         kind=kind,
         backend=capabilities.backend,
         tasks=() if kind == "manual" else tuple(_tasks(spec, program, server, found)),
-        fingerprint=_fingerprint(spec, program, working_dir),
+        fingerprint=_fingerprint(spec, program, working_dir, requirements),
         parallelism=spec.replicas if kind == "server" else min(spec.parallelism, max(len(found), 1)),
         resources=Resources(spec.gpus, spec.cpu, parse_memory(spec.memory) if spec.memory else None),
         files=program.files,
         environment={**_server_environment(server), "SEED": str(spec.seed), **spec.env},
-        secrets={name: _secret(name, reference) for name, reference in spec.secrets.items()},
-        requirements=_requirements(spec, base),
+        secrets={name: _secret(name, reference, base) for name, reference in spec.secrets.items()},
+        requirements=requirements,
         working_dir=str(working_dir),
         max_seconds=spec.max_hours * 3600 if spec.max_hours else None,
         retries=spec.retries if spec.retries is not None else SERVER_RETRIES if kind == "server" else 0,
@@ -81,9 +83,8 @@ def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "",
         spec=header_of(spec),
     )
     needs = [needed for needed in (program.needs_module, server.needs_module if server else None) if needed]
-    return _with_notes(
-        plan, [*remarks, *notes, *_program_notes(program), *feasibility(spec, plan, capabilities, needs)]
-    )
+    own = [*_program_notes(program), *(unused(spec.code, list(spec.parameters)) if spec.code else [])]
+    return replace(plan, notes=_sorted([*remarks, *notes, *own, *feasibility(spec, plan, capabilities, needs)]))
 
 
 def header_of(spec: Spec) -> dict[str, Any]:
@@ -92,11 +93,9 @@ def header_of(spec: Spec) -> dict[str, Any]:
     return header
 
 
-def _with_notes(plan: Plan, notes: Sequence[Note]) -> Plan:
-    from dataclasses import replace
-
+def _sorted(notes: Sequence[Note]) -> tuple[Note, ...]:
     order = {"error": 0, "warning": 1, "info": 2}
-    return replace(plan, notes=tuple(sorted(notes, key=lambda note: order[note.level])))
+    return tuple(sorted(notes, key=lambda note: order[note.level]))
 
 
 def _kind(spec: Spec) -> Kind:
@@ -119,7 +118,7 @@ def _check_words(spec: Spec, program: Program, server: ServerPreset | None) -> N
     if server is not None and spec.parameters and spec.is_sweep:
         raise PlanError("a server takes one value of each parameter", hint="give single values, or sweep with a job")
     words = [*(part for parts in program.lead for part in parts if not isinstance(part, Slot)), *program.words]
-    arguments.check_shell(list(program.words) if not program.lead else [])
+    arguments.check_shell(list(program.words))
     arguments.check_places(words, list(spec.parameters))
     if spec.serve == "command" and not {"port"} & arguments.places(words):
         raise PlanError(
@@ -198,14 +197,14 @@ def _server_environment(server: ServerPreset | None) -> Mapping[str, str]:
     return server.environment if server else {}
 
 
-def _secret(name: str, reference: str) -> SecretRef:
+def _secret(name: str, reference: str, base: Path) -> SecretRef:
     source, separator, key = reference.partition(":")
     if not separator:
         return SecretRef("cluster", reference) if "/" in reference else SecretRef("env", reference)
     if source == "env":
         return SecretRef("env", key)
     if source == "file":
-        return SecretRef("file", str(Path(key).expanduser()))
+        return SecretRef("file", str((base / Path(key).expanduser()).resolve()))
     raise PlanError(f"secrets.{name}: {source}: is no place for a secret", hint="env:NAME or file:PATH")
 
 
@@ -215,7 +214,13 @@ def _requirements(spec: Spec, base: Path) -> tuple[str, ...]:
     from jupyter_gpudeploy.plan.sources import locate
 
     file = locate(spec.requirements, base, allow_outside=spec.allow_outside)
-    lines = (line.split(" #")[0].strip() for line in file.read_text("utf-8").splitlines())
+    lines = [line.split(" #")[0].strip() for line in file.read_text("utf-8").splitlines()]
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("-") or line.endswith("\\"):
+            raise PlanError(
+                f"{file.name}, line {number}: {line!r} is for pip alone",
+                hint="one package a line, or a list in the cell",
+            )
     return tuple(line for line in lines if line and not line.startswith("#"))
 
 
@@ -243,7 +248,8 @@ def _program_notes(program: Program) -> list[Note]:
     return [Note("warning", "run", f"links lead out of the folder: {listed}", "they are not part of what is compared")]
 
 
-def _fingerprint(spec: Spec, program: Program, working_dir: Path) -> str:
-    header = {key: value for key, value in header_of(spec).items() if key not in _NOT_WHAT_RUNS}
-    content = json.dumps([header, program.digest, str(working_dir)], sort_keys=True, default=str)
+def _fingerprint(spec: Spec, program: Program, working_dir: Path, requirements: Sequence[str]) -> str:
+    """Return what tells runs apart. A default that is written out is no change."""
+    header = spec.model_dump(mode="json", exclude={"code", *_NOT_WHAT_RUNS})
+    content = json.dumps([header, program.digest, str(working_dir), requirements], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

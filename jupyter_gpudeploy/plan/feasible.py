@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.plan.types import Plan
     from jupyter_gpudeploy.spec.models import Spec
 
-_CLUSTER = "--backend kubernetes"
+_CLUSTER = "a cluster: no backend for one is installed"
 
 
 def feasibility(spec: Spec, plan: Plan, can: Capabilities, modules: Sequence[str]) -> list[Note]:
@@ -35,14 +35,19 @@ def _machines(spec: Spec, plan: Plan, can: Capabilities) -> Iterator[Note]:
     wanted, there = plan.resources.gpus, can.gpus
     if there is not None and wanted > there:
         has = f"has {there} GPU{'s' if there != 1 else ''}" if there else "has no GPU"
-        yield Note("error", "gpus", f"{wanted} GPUs asked, {can.where} {has}", f"gpus: {there} or {_CLUSTER}")
+        yield Note("error", "gpus", f"{wanted} GPUs asked, {can.where} {has}", f"gpus: {there}, or {_CLUSTER}")
     if can.nodes is not None and spec.nodes > can.nodes:
-        yield Note("error", "nodes", f"{spec.nodes} machines asked, {can.where} is one", f"nodes: 1 or {_CLUSTER}")
+        yield Note("error", "nodes", f"{spec.nodes} machines asked, {can.where} is one", f"nodes: 1, or {_CLUSTER}")
     if can.replicas is not None and spec.replicas > can.replicas:
         message = f"{spec.replicas} replicas asked, {can.where} runs {can.replicas}"
-        yield Note("error", "replicas", message, f"replicas: {can.replicas} or {_CLUSTER}")
+        yield Note("error", "replicas", message, f"replicas: {can.replicas}, or {_CLUSTER}")
     if can.cpus is not None and plan.resources.cpu is not None and plan.resources.cpu > can.cpus:
-        yield Note("warning", "cpu", f"{plan.resources.cpu:g} processors asked, {can.where} has {can.cpus:g}", _CLUSTER)
+        yield Note(
+            "warning",
+            "cpu",
+            f"{plan.resources.cpu:g} processors asked, {can.where} has {can.cpus:g}",
+            "it runs all the same, slower",
+        )
     if plan.warm is not None and not can.warm:
         yield Note("error", "warm", f"{can.where} cannot fork trials", "leave warm: out")
 
@@ -55,16 +60,21 @@ def _memory(plan: Plan, can: Capabilities) -> Iterator[Note]:
         message = f"{format_memory(wanted)} asked, {can.where} has {format_memory(can.memory)}"
         yield Note("warning", "memory", message, f"it runs all the same and may not fit; or {_CLUSTER}")
     else:
-        yield Note("info", "memory", f"not limited on {can.where}", f"{_CLUSTER} enforces it")
+        yield Note("info", "memory", f"not limited on {can.where}", "it takes what it takes")
 
 
 def _reach(spec: Spec, can: Capabilities) -> Iterator[Note]:
-    if spec.route and not can.routes:
+    if spec.route and not can.routes and spec.serve is not None:
         message = f"{can.where} has no Route: the server is reached at http://127.0.0.1:PORT"
         yield Note("warning", "route", message, f"run.url says the port; or {_CLUSTER}")
     if (spec.cluster or spec.namespace) and not can.routes:
         field = "cluster" if spec.cluster else "namespace"
-        yield Note("warning", field, f"runs on {can.where}, not on {spec.cluster or spec.namespace}", _CLUSTER)
+        yield Note(
+            "warning",
+            field,
+            f"runs on {can.where}, not on {spec.cluster or spec.namespace}",
+            f"take {field}: out, or {_CLUSTER}",
+        )
     reference = next((key for key, value in spec.secrets.items() if "/" in value and ":" not in value), None)
     if reference and not can.routes:
         yield Note("error", f"secrets.{reference}", f"{can.where} has no Secrets", "env:NAME or file:PATH")

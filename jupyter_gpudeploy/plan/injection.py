@@ -11,6 +11,8 @@ import ast
 from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.errors import PlanError
+from jupyter_gpudeploy.plan.types import Note
+from jupyter_gpudeploy.registry import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -82,6 +84,44 @@ def check_defaults(code: str, parameters: Iterable[str]) -> None:
                         f"line {node.lineno} of the code unpacks the parameter {name!r} together with others",
                         hint=f"assign {name} on a line of its own: its right side is the default",
                     )
+
+
+def unused(code: str, parameters: Sequence[str]) -> list[Note]:
+    """Return a warning for each parameter that the code never reads, or sets to something else."""
+    tree = ast.parse(code)
+    names = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    read = {node.id for node in names if isinstance(node.ctx, ast.Load)}
+    notes = []
+    for name in parameters:
+        if name not in read and not _reads_anything(read):
+            near = did_you_mean(name, sorted(read))
+            hint = near.split("?")[0] + "?" if near.startswith("did you mean") else "use it, or take it out"
+            notes.append(Note("warning", f"parameters.{name}", "the code never reads it", hint))
+        again = _set_again(tree, name)
+        if again:
+            message = f"line {again} of the code sets it to something else"
+            notes.append(Note("warning", f"parameters.{name}", message, "only its first assignment is its default"))
+    return notes
+
+
+def _reads_anything(read: set[str]) -> bool:
+    """Return whether the code looks names up by itself."""
+    return bool(read & {"globals", "locals", "vars", "eval", "exec"})
+
+
+def _set_again(tree: ast.Module, name: str) -> int:
+    """Return the line of a second top-level assignment that does not build on the parameter's value; 0 for none."""
+    found = []
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+                found.append(node)
+    for node in found[1:]:
+        value = node.value
+        if value is not None and not any(isinstance(part, ast.Name) and part.id == name for part in ast.walk(value)):
+            return node.lineno
+    return 0
 
 
 def _prologue(lines: list[bytes], future: Sequence[ast.ImportFrom]) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.spec.models import Spec
 
 CODE_FILE = "cell.py"
+_PROGRAM_SUFFIXES = frozenset({".py", ".sh", ".bash", ".pl", ".r", ".jl", ".js", ".ipynb"})
+_HASHED_SIZE = 16 * 2**20
 SERVERS = Family("jupyter_gpudeploy.servers")
 
 
@@ -98,7 +100,7 @@ def _lines_above(code: str, cell: str) -> list[str]:
 
 def _from_text(text: str, spec: Spec, base: Path) -> Program:
     allow = spec.allow_outside
-    words = split_words(text, "run")
+    words = (text,) if (base / text).is_file() else split_words(text, "run")
     if not words:
         raise PlanError("run: is empty", hint="name a script, a folder, a notebook or a command")
     first = words[0]
@@ -181,8 +183,7 @@ def _module(text: str, spec: Spec, base: Path) -> Program:
 
 def _command(words: list[str], spec: Spec, base: Path) -> Program:
     more = split_words(spec.args, "args")
-    files = [base / text for text in words if not text.startswith(("-", "/", "~", "{"))]
-    used = tuple(sources.source_of(file) for file in files if file.suffix == ".py" and file.is_file())
+    used = tuple(sources.source_of(file) for file in _files_of(words, spec, base))
     python = words[0] in {"python", "python3"}
     return Program(
         what=" ".join([*words, *more]),
@@ -192,3 +193,17 @@ def _command(words: list[str], spec: Spec, base: Path) -> Program:
         sources=used,
         digest="".join(source.sha256 for source in used),
     )
+
+
+def _files_of(words: Sequence[str], spec: Spec, base: Path) -> list[Path]:
+    """Return the files that a command names; of these, what an interpreter runs must lie where sources may lie."""
+    found = []
+    for position, text in enumerate(words[1:], start=1):
+        if text.startswith("-") or "{" in text or "\n" in text or not (base / Path(text)).is_file():
+            continue
+        is_program = Path(text).suffix in _PROGRAM_SUFFIXES and not words[position - 1].startswith("--")
+        if is_program:
+            found.append(sources.locate(text, base, allow_outside=spec.allow_outside))
+        elif (base / text).resolve().is_relative_to(base.resolve()) and (base / text).stat().st_size <= _HASHED_SIZE:
+            found.append((base / text).resolve())
+    return found

@@ -23,6 +23,10 @@ def points(spec: Spec) -> tuple[list[Params], list[Note]]:
     if not space:
         return [{}], []
     method = spec.method or "grid"
+    if method == "bayes" and method not in SAMPLERS.names():
+        raise PlanError(
+            "method: bayes is not built yet", hint="method: random with max_runs: draws from the same ranges"
+        )
     sampler: Sampler = SAMPLERS.load(method)
     if sampler.adaptive:
         raise PlanError(f"method: {method} chooses while it runs, and that is not built yet", hint="method: random")

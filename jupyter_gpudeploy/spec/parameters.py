@@ -34,7 +34,7 @@ class Parameter(Strict):
     mu: Number = Field(0.0, description="the mean, for normal and log_normal")
     sigma: Annotated[Number, Field(gt=0)] = Field(1.0, description="the standard deviation, for normal and log_normal")
     q: Annotated[Number, Field(gt=0)] | None = Field(None, description="round drawn values to this step")
-    integer: Switch = Field(False, description="draw whole numbers")
+    integer: Switch = Field(False, description="draw whole numbers; so do whole bounds without a distribution")
     flags: tuple[Text, Text] | None = Field(
         None, description="what true and false are on the command line", examples=[["--use-x", "--no-x"]]
     )
@@ -54,8 +54,9 @@ class Parameter(Strict):
             value["distribution"] = _DISTRIBUTION_ALIASES.get(name, name)
             if name in {"categorical", "constant"}:
                 del value["distribution"]
-            if name == "int_uniform":
-                value.setdefault("integer", True)
+        is_even = name in (None, "uniform", "int_uniform")
+        if is_even and value.get("q") is None and all(type(value.get(end)) is int for end in ("min", "max")):
+            value.setdefault("integer", True)  # {min: 1, max: 8} draws layers, {min: 0.0, max: 1.0} a dropout
         return value
 
     @field_validator("values")

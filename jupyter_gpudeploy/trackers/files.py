@@ -196,10 +196,12 @@ def _regular(file: Path) -> os.stat_result | None:
 
 
 def _starts(folder: RunFolder, task: int) -> list[float]:
-    """Return when each attempt of the task began."""
+    """Return when each attempt of the task began: when it was first told to do anything but wait or end."""
     starts: dict[int, float] = {}
     for event in JournalReader(folder.events_file).poll():
-        if isinstance(event, StateChange) and event.task == task and event.state is State.STARTING:
+        if not isinstance(event, StateChange) or event.task != task:
+            continue
+        if event.state is not State.WAITING and not event.state.is_final:
             starts.setdefault(event.attempt, event.time)
     return sorted(starts.values())
 

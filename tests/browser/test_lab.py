@@ -53,10 +53,12 @@ def test_the_quickstart_runs_and_its_pictures_stay_in_the_notebook(lab, place, c
     done, _ = run_all(page, timeout=300)
     assert done
     for number, title in enumerate(("Quickstart", "A sweep in a cell", "Compare", "Serve the best", "Clean up")):
-        page.locator(f".jp-RenderedMarkdown :is(h1, h2):has-text('{title}')").first.scroll_into_view_if_needed()
-        page.wait_for_timeout(500)
+        page.locator(f".jp-RenderedMarkdown :is(h1, h2):has-text('{title}')").first.evaluate(
+            "heading => heading.scrollIntoView({block: 'start'})"
+        )
+        page.wait_for_timeout(1000)
         page.screenshot(path=pictures / f"quickstart-{number}.png")
-    page.locator(".jp-RenderedMarkdown h2:has-text('Compare')").first.scroll_into_view_if_needed()
+    page.locator(".jp-RenderedMarkdown h2:has-text('Compare')").first.evaluate("heading => heading.scrollIntoView()")
     page.locator(".js-plotly-plot").first.wait_for(state="attached", timeout=30_000)
     save(page)
     assert not [kind for _, kind in outputs(place / "01_quickstart.ipynb") if kind == "error"]

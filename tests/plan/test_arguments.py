@@ -80,7 +80,18 @@ def test_a_name_in_braces_that_nothing_fills_is_refused_with_the_nearest():
 @pytest.mark.fault(67)
 @pytest.mark.parametrize(
     "command",
-    [["a", "&&", "b"], ["a", "|", "b"], ["a", ">", "f"], ["bash", "-c", "echo {lr}"], ["/bin/sh", "-c", "{lr}"]],
+    [
+        ["a", "&&", "b"],
+        ["a", "|", "b"],
+        ["a", ">", "f"],
+        ["bash", "-c", "echo {lr}"],
+        ["/bin/sh", "-c", "{lr}"],
+        ["bash", "-lc", "echo {lr}"],
+        ["bash", "-e", "-c", "echo {lr}"],
+        ["env", "A=1", "bash", "-ec", "echo {lr}"],
+        ["timeout", "5", "sh", "-c", "x{lr}"],
+        ["bash", "-c", "-e", "x{lr}"],
+    ],
 )
 def test_what_needs_a_shell_is_refused(command):
     with pytest.raises(PlanError):

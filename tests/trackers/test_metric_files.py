@@ -4,11 +4,14 @@ import json
 import math
 import os
 import pickle
+import threading
 
 import pytest
 
+from jupyter_gpudeploy.backends.local.backend import LocalBackend
 from jupyter_gpudeploy.events.store import Journal, RunFolder
 from jupyter_gpudeploy.events.types import State, StateChange
+from jupyter_gpudeploy.plan.types import Plan, Slot, Task, word
 from jupyter_gpudeploy.trackers.files import EXPORT
 
 
@@ -198,8 +201,8 @@ def test_a_file_belongs_to_the_attempt_that_wrote_to_it_last(folder):
     assert [point.attempt for point in reader.poll(ended=False)] == [1]
     journal = Journal(folder.events_file)
     start = file.stat().st_mtime
-    journal.append(StateChange(start - 10, State.STARTING, 0))
-    journal.append(StateChange(start + 10, State.STARTING, 0, attempt=2))
+    journal.append(StateChange(start - 10, State.RUNNING, 0))
+    journal.append(StateChange(start + 10, State.RUNNING, 0, attempt=2))
     journal.close()
     folder.log_file(0, 2).touch()
     assert reader.poll(ended=False) == [], "the second attempt has not written yet"
@@ -209,6 +212,28 @@ def test_a_file_belongs_to_the_attempt_that_wrote_to_it_last(folder):
     os.utime(file, (start + 20, start + 20))
     assert [(point.value, point.attempt) for point in reader.poll(ended=False)] == [(0.5, 2), (0.25, 2)]
     assert reader.generation == 1
+
+
+def test_what_the_first_attempt_of_a_run_wrote_is_the_firsts_when_the_second_wrote_nothing(tmp_path, monkeypatch):
+    monkeypatch.setenv("JUPYTER_GPUDEPLOY_HOME", str(tmp_path / "home"))
+    program = (
+        "import os, sys\nprint('attempt', os.environ['GPUDEPLOY_ATTEMPT'])\n"
+        "if os.environ['GPUDEPLOY_ATTEMPT'] == '2': sys.exit()\n"
+        "open(os.environ['GPUDEPLOY_OUTPUT'] + '/m.csv', 'w').write('step,loss\\n1,0.5\\n')\nsys.exit(1)"
+    )
+    task = Task(0, "t", (word(Slot.PYTHON), word("-c"), word(program)), metric_files=(word(Slot.OUTPUT, "/m.csv"),))
+    made = Plan("run", "Run", "job", "local", (task,), "f0", working_dir=str(tmp_path), retries=1)
+    backend = LocalBackend()
+    ref = backend.launch(backend.render(made))
+    ends = [event for event in backend.states(ref, threading.Event()) if event.state.is_final]
+    assert [(event.task, event.state, event.attempt) for event in ends] == [
+        (0, State.SUCCEEDED, 2),
+        (None, State.SUCCEEDED, 1),
+    ]
+    folder = backend.folder(ref)
+    assert len(folder.log_files(0)) == 2
+    points = EXPORT.reader(folder, folder.record()["tasks"][0]).poll(ended=True)
+    assert [(point.value, point.attempt) for point in points] == [(0.5, 1)]
 
 
 def test_a_task_without_files_costs_nothing(folder):

@@ -49,7 +49,7 @@ class Attempt:
     """A process, its log, and whatever it started. `on_end` is called once, when all of it is gone.
 
     Its processes are those that descend from it, and orphans of ours (the supervisor adopts orphans) that stayed in
-    its session or carry its mark.
+    its session or carry its mark. A run launched from inside it, supervisor and all, is none of them.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Attempt:
     @property
     def pids(self) -> list[int]:
         """The processes of this attempt that live now."""
-        return [who.pid for who in self._tree()]
+        return [who.pid for who in self._tree() or ()]
 
     def _on_exit(self, code: int) -> None:
         self._exited = True
@@ -120,11 +120,19 @@ class Attempt:
             self._outcome = natural
         else:
             self._outcome = self._outcome._replace(exit_code=natural.exit_code)
-        if self._ending is None:
-            if self._tree():
-                self._end_tree(_LEFTOVER_GRACE)
-            else:
-                self._finish()
+        self._end_leftovers()
+
+    def _end_leftovers(self) -> None:
+        """End what the process left behind; a moment later, when it cannot be told now what that is."""
+        if self._ending is not None:
+            return
+        left = self._tree()
+        if left is None:
+            self._loop.after(_ENDING_STEP, self._end_leftovers)
+        elif left:
+            self._end_tree(_LEFTOVER_GRACE)
+        else:
+            self._finish()
 
     def _end_tree(self, grace: float) -> None:
         self._ending = Ending(self._tree, grace)
@@ -149,16 +157,22 @@ class Attempt:
             self._pump = None
             self._on_end(self, self._outcome or Outcome(State.FAILED, "it cannot be ended"))
 
-    def _tree(self) -> list[Identity]:
+    def _tree(self) -> list[Identity] | None:
+        """Return what lives of it; None when that cannot be told now."""
+        found = processes.own_children()
+        if found is None:
+            return None
         known = self._loop.children
-        orphans = [pid for pid in processes.own_children() if pid not in known]
-        mine = [pid for pid in orphans if self._is_mine(pid)]
+        mine = [pid for pid in found if pid not in known and self._is_mine(pid)]
         if not self._exited:
             mine.append(self.pid)
-        return processes.identities([*mine, *processes.descendants(mine)]) if mine else []
+        return processes.identities([*mine, *processes.descendants(mine, self._marks[0])]) if mine else []
 
     def _is_mine(self, pid: int) -> bool:
-        return processes.session(pid) == self.pid or processes.marks(pid) == self._marks
+        marks = processes.marks(pid)
+        return marks == self._marks or (
+            processes.session(pid) == self.pid and not processes.is_of_another(pid, self._marks[0])
+        )
 
 
 def _spawn(executable: str, argv: Sequence[str], environment: Mapping[str, str], output: int) -> int:

@@ -93,16 +93,23 @@ class LocalBackend:
 
     def find(self) -> Sequence[RunRef]:
         """Return the runs of this machine, newest first. A folder that is no run is left out, and logged."""
+        return self._refs(self.runs)
+
+    def find_archived(self) -> Sequence[RunRef]:
+        """Return the runs that were moved aside, newest first."""
+        return self._refs(self.root / "replaced")
+
+    def _refs(self, place: Path) -> list[RunRef]:
         found = []
         try:
-            entries = sorted(os.scandir(self.runs), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(place), key=lambda entry: entry.name)
         except FileNotFoundError:
             return []
         for entry in entries:
             if entry.name.startswith(".") or not entry.is_dir():
                 continue
             try:
-                found.append(claim.read_ref(self._folder(entry.name)))
+                found.append(claim.read_ref(LocalFolder(entry.path)))
             except _BROKEN as error:
                 _LOG.warning("%s is no run that can be read (%s): left out", entry.path, error)
         return sorted(found, key=lambda ref: ref.created, reverse=True)

@@ -22,6 +22,7 @@ import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.local import environments
 from jupyter_gpudeploy.backends.local.layout import LocalFolder, record_text
+from jupyter_gpudeploy.backends.local.processes import SUPERVISOR_MARK
 from jupyter_gpudeploy.backends.local.procfs import identity
 from jupyter_gpudeploy.errors import BackendError
 
@@ -70,7 +71,7 @@ def start_supervisor(folder: LocalFolder) -> None:
         done = subprocess.run(
             [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(folder.path), str(root)],
             stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=_inherited(), start_new_session=True, check=False,
+            env=_inherited() | {SUPERVISOR_MARK: read_ref(folder).uid}, start_new_session=True, check=False,
         )  # fmt: skip
     if done.returncode != 0:
         raise BackendError(
@@ -121,8 +122,12 @@ def _record(text: str, ref: RunRef) -> str:
 
 
 def _inherited() -> dict[str, str]:
-    """Return this process's environment without what is true for a kernel alone."""
-    environment = {name: value for name, value in os.environ.items() if name not in _KERNEL_ONLY}
+    """Return this process's environment without what is true for a kernel alone, or for the run that we are part of."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in _KERNEL_ONLY and not name.startswith("GPUDEPLOY_")
+    }
     if environment.get("MPLBACKEND", "").startswith("module://"):
         del environment["MPLBACKEND"]  # the kernel's inline backend draws into a notebook that a task does not have
     return environment

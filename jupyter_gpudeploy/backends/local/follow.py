@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _POLL_SECONDS = 0.05
 _LOST_SECONDS = 1.0
-_LAST_RECORDS = 1 << 13
+_LAST_RECORDS = 1 << 15  # more than a record whose reason has `states.LONGEST_REASON` characters
 _BLOCK = 1 << 16
 
 Lost = str | None

@@ -12,7 +12,8 @@
       runs/.<name>.<uid>.tmp  a run that is being prepared; renamed to its name when it is whole
       replaced/<name>-<uid>/  runs whose name was given to another
       envs/<hash>/            environments with the packages that a cell asked for
-      gpus/                   who holds which GPU
+      gpus.json               who holds which GPU
+      gpus.lock               held while that is read and written
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 FIRST_EXECUTED = 1000
-"""The number of the first `execute` of a run; the numbers of a plan's tasks lie below."""
+"""The number of the first `execute` of a manual run. Manual runs have no tasks of a plan."""
 
 
 def state_root() -> Path:

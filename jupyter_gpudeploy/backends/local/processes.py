@@ -2,7 +2,8 @@
 
 A pid alone names nobody: it is given again. A process is known by its pid, the time it started (clock ticks since
 boot, field 22 of /proc/<pid>/stat) and the boot it belongs to. Processes of a run carry its uid and their task in
-their environment, so they are found again when whoever started them is gone.
+their environment, so they are found again when whoever started them is gone. A supervisor carries a mark of its own:
+a run that is launched from inside another one descends from that one's processes, and is not part of it.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 RUN_MARK = "GPUDEPLOY_RUN"
 TASK_MARK = "GPUDEPLOY_TASK"
+SUPERVISOR_MARK = "GPUDEPLOY_SUPERVISOR"
+SUPERVISOR = "supervisor"
 _STAT_STATE, _STAT_PARENT, _STAT_SESSION, _STAT_START = 0, 1, 3, 19
 _KILL_SECONDS = 5.0
 
@@ -79,18 +82,18 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def own_children() -> list[int]:
+def own_children() -> list[int] | None:
     """Return what our main thread has started, and orphans that we adopted; ended ones too.
 
-    None where descriptors have run out: what it is asked for comes again.
+    None where descriptors have run out: it cannot be told now, and is to be asked again.
     """
-    if not _kernel_lists_children():
-        return _children_by_scan(os.getpid())
     found = b""
     try:
+        if not _kernel_lists_children():
+            return _children_by_scan(os.getpid())
         descriptor = os.open(f"/proc/self/task/{os.getpid()}/children", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return []
+        return None
     try:
         while data := os.read(descriptor, 1 << 16):
             found += data
@@ -99,14 +102,17 @@ def own_children() -> list[int]:
     return [int(pid) for pid in found.split()]
 
 
-def descendants(pids: Iterable[int]) -> list[int]:
-    """Return all that descend from these, nearest first, without these themselves."""
+def descendants(pids: Iterable[int], run: str) -> list[int]:
+    """Return all of this run that descend from these, nearest first, without these themselves.
+
+    Supervisors, processes of other runs, and what descends from either are left out.
+    """
     found: list[int] = []
     waiting = list(pids)
     seen = set(waiting)
     while waiting:
         for child in children(waiting.pop(0)):
-            if child not in seen:
+            if child not in seen and not is_of_another(child, run):
                 seen.add(child)
                 found.append(child)
                 waiting.append(child)
@@ -114,17 +120,28 @@ def descendants(pids: Iterable[int]) -> list[int]:
 
 
 def marks(pid: int) -> tuple[str, str] | None:
-    """Return (run uid, task) that a process was started with; None if it carries no mark or cannot be read."""
+    """Return (run uid, task) that a process was started with; None if it carries no mark or cannot be read.
+
+    The task of the process that keeps a run is SUPERVISOR.
+    """
     try:
         with open(f"/proc/{pid}/environ", "rb") as stream:  # noqa: PTH123 - called for every process of the machine
             environment = stream.read()
     except OSError:
         return None
-    if RUN_MARK.encode() not in environment:
+    if RUN_MARK.encode() not in environment and SUPERVISOR_MARK.encode() not in environment:
         return None
     values = dict(part.partition(b"=")[::2] for part in environment.split(b"\0"))
+    if SUPERVISOR_MARK.encode() in values:
+        return values[SUPERVISOR_MARK.encode()].decode(errors="replace"), SUPERVISOR
     run, task = values.get(RUN_MARK.encode()), values.get(TASK_MARK.encode(), b"")
     return None if run is None else (run.decode(errors="replace"), task.decode(errors="replace"))
+
+
+def is_of_another(pid: int, run: str) -> bool:
+    """Return whether a process keeps a run, or belongs to another run than this one."""
+    found = marks(pid)
+    return found is not None and (found[0] != run or found[1] == SUPERVISOR)
 
 
 def tree(run: str, task: int | None = None) -> list[Identity]:
@@ -133,9 +150,9 @@ def tree(run: str, task: int | None = None) -> list[Identity]:
     marked = []
     for pid in _all_pids():
         found = marks(pid)
-        if found is not None and found[0] == run and wanted in (None, found[1]):
+        if found is not None and found[0] == run and found[1] != SUPERVISOR and wanted in (None, found[1]):
             marked.append(pid)
-    return identities({*marked, *descendants(marked)} - {os.getpid()})
+    return identities({*marked, *descendants(marked, run)} - {os.getpid()})
 
 
 def identities(pids: Iterable[int]) -> list[Identity]:
@@ -166,10 +183,10 @@ class Ending:
     """The end of some processes, in steps: terminated first, killed after `grace` seconds, until `find` finds nobody.
 
     `find` is asked at every step, so that children which appear meanwhile end too. `left` is who is still there
-    some seconds after being killed: only the kernel can hold those.
+    some seconds after being killed: only the kernel can hold those. Where `find` returns None, it cannot be told now.
     """
 
-    def __init__(self, find: Callable[[], Iterable[Identity]], grace: float) -> None:
+    def __init__(self, find: Callable[[], Iterable[Identity] | None], grace: float) -> None:
         self._find = find
         self._terminated: set[Identity] = set()
         self._deadline = time.monotonic() + grace
@@ -181,8 +198,11 @@ class Ending:
 
     def step(self) -> bool:
         """Do what is due now; return whether it is over."""
-        self.left = list(self._find())
+        found = self._find()
         now = time.monotonic()
+        if found is None:
+            return now > self._deadline + _KILL_SECONDS
+        self.left = list(found)
         if not self.left or now > self._deadline + _KILL_SECONDS:
             return True
         for who in self.left:

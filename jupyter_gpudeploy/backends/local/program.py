@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.local import control
-from jupyter_gpudeploy.backends.local.layout import FIRST_EXECUTED
 from jupyter_gpudeploy.backends.local.processes import RUN_MARK, TASK_MARK
 from jupyter_gpudeploy.errors import BackendError
 
@@ -112,11 +111,6 @@ class Program:
 def fill(argv: Sequence[Sequence[Any]], slots: Mapping[str, str]) -> list[str]:
     """Return the argv of a record with every slot filled, as `plan.types.fill` does it for a plan's."""
     return ["".join(slots[part["slot"]] if isinstance(part, dict) else part for part in parts) for parts in argv]
-
-
-def is_executed(number: int) -> bool:
-    """Return whether this is the number of an `execute`, not of a task of the plan."""
-    return number >= FIRST_EXECUTED
 
 
 def _secret(name: str, where: Mapping[str, str]) -> str:

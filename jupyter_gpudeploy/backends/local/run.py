@@ -12,7 +12,7 @@ from jupyter_gpudeploy.backends.local.attempts import Outcome
 from jupyter_gpudeploy.backends.local.control import Requests
 from jupyter_gpudeploy.backends.local.ends import over_time, verdict
 from jupyter_gpudeploy.backends.local.loop import Loop
-from jupyter_gpudeploy.backends.local.program import Program, is_executed
+from jupyter_gpudeploy.backends.local.program import Program
 from jupyter_gpudeploy.backends.local.starter import Live, Starter, Turn, at_a_time
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
@@ -188,10 +188,9 @@ class KeptRun:
             queue.appendleft(turn)
             return False
         self._live[turn.task] = live
-        is_replica = self._replicas is not None and not is_executed(turn.task)
-        state = State.STARTING if is_replica else State.RUNNING
+        state = State.RUNNING if self._replicas is None else State.STARTING
         self._chronicle.task(turn.task, state, attempt=turn.attempt, details=live.details)
-        if self._replicas is not None and is_replica:
+        if self._replicas is not None:
             self._replicas.add(live)
         if self._record["max_seconds"] and not self._is_manual:
             limit = self._record["max_seconds"]
@@ -215,8 +214,7 @@ class KeptRun:
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
         live = self._live.pop(attempt.task)
-        is_replica = self._replicas is not None and not is_executed(attempt.task)
-        if is_replica and outcome.state is State.SUCCEEDED:
+        if self._replicas is not None and outcome.state is State.SUCCEEDED:
             outcome = Outcome(State.FAILED, "the server ended by itself (exit code 0)", 0)
         if self._starter is not None:
             self._starter.ended(live)
@@ -231,7 +229,7 @@ class KeptRun:
     def _settle(self, turn: Turn, outcome: Outcome) -> None:
         """Note an end, or that there will be a further attempt."""
         again = outcome.state is State.FAILED and outcome.again and self._deadline is None
-        if again and turn.failures < self._record["retries"] and not is_executed(turn.task):
+        if again and turn.failures < self._record["retries"] and not self._is_manual:
             pause = min(2.0**turn.failures, _LONGEST_PAUSE)
             further = Turn(turn.task, turn.attempt + 1, turn.failures + 1)
             reason = f"{outcome.reason}; attempt {further.attempt} in {pause:g} s"
@@ -285,7 +283,7 @@ class KeptRun:
         grace = _LEFTOVER_GRACE
         if self._deadline is not None:
             grace = max(self._deadline - time.monotonic(), _LEFTOVER_GRACE / 4)
-        self._winding = processes.Ending(_descendants, grace)
+        self._winding = processes.Ending(self._descendants, grace)
         self._wind()
 
     def _wind(self) -> None:
@@ -300,6 +298,5 @@ class KeptRun:
     def _on_blind(self, error: OSError) -> None:
         self._chronicle.notice(f"{error.strerror}: the ends of processes are looked for 50 times a second instead")
 
-
-def _descendants() -> list[Identity]:
-    return processes.identities(processes.descendants([os.getpid()]))
+    def _descendants(self) -> list[Identity]:
+        return processes.identities(processes.descendants([os.getpid()], self._record["uid"]))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.backends.local.attempts import Attempt
 from jupyter_gpudeploy.backends.local.holdings import Grant, Holdings
-from jupyter_gpudeploy.backends.local.program import HOST, Program, is_executed
+from jupyter_gpudeploy.backends.local.program import HOST, Program
 from jupyter_gpudeploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class Starter:
     def _start(self, turn: Turn, grant: Grant, on_end: Callable[[Attempt, Outcome], None]) -> Live:
         task = turn.task
         self._tell_edits(turn)
-        port = self._port(task) if self._record["service"] and not is_executed(task) else None
+        port = self._port(task) if self._record["service"] else None
         address = {} if port is None else {"PORT": str(port), "HOST": HOST}
         environment = self._program.environment(task, turn.attempt, {**grant.environment, **address})
         argv = self._program.command(task, port)
@@ -146,7 +146,7 @@ class Starter:
         self, attempt: Attempt, log: str, executable: str, argv: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         """Fork the task from the template; where there is none, or it has just died, start it afresh."""
-        if self._warm is not None and self._warm.template is not None and not is_executed(attempt.task):
+        if self._warm is not None and self._warm.template is not None:
             try:
                 attempt.start(log, executable, argv, environment, self._warm.template)
             except BackendError:

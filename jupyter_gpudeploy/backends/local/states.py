@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.local.layout import LocalFolder
 
 
+LONGEST_REASON = 2000
+"""How many characters of a reason are kept: the last record must be found at the end of a journal (`follow`)."""
+
+
 class Chronicle:
     """Writes states and notices, each state once; knows what an earlier supervisor wrote.
 
@@ -37,6 +41,7 @@ class Chronicle:
 
     def run(self, state: State, reason: str = "", **details: Any) -> None:  # noqa: ANN401 - JSON values
         """Note the state of the run; the same again is not written."""
+        reason = _bounded(reason)
         if (state, reason) != self._run:
             self._run = state, reason
             self._journal.append(StateChange(time.time(), state, reason=reason, details=details))
@@ -46,7 +51,9 @@ class Chronicle:
         details: Mapping[str, Any] | None = None,
     ) -> None:  # fmt: skip
         """Note the state of a task."""
-        self._journal.append(StateChange(time.time(), state, number, attempt, reason, exit_code, details or {}))
+        self._journal.append(
+            StateChange(time.time(), state, number, attempt, _bounded(reason), exit_code, details or {})
+        )
 
     def notice(self, message: str, task: int | None = None, *, level: str = "warning") -> None:
         """Note what changes no state."""
@@ -60,6 +67,10 @@ class Chronicle:
     def close(self) -> None:
         """Write what can be written, and let go of the journal."""
         self._journal.close()
+
+
+def _bounded(reason: str) -> str:
+    return reason if len(reason) <= LONGEST_REASON else reason[: LONGEST_REASON - 1] + "…"
 
 
 def _results(changes: Iterable[StateChange]) -> dict[int, Outcome]:

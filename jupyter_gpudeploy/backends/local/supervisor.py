@@ -39,6 +39,7 @@ def main() -> None:
     lock = _take_lock(folder)
     if lock is None:
         return
+    os.environ.pop(processes.SUPERVISOR_MARK, None)  # we go on showing it in /proc; nothing inherits it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     _adopt_orphans()

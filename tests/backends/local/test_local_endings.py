@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from handmade import until
 
+import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.backends.local.procfs import Identity, boot_id
 from jupyter_gpudeploy.events.types import State
@@ -247,3 +248,44 @@ def test_only_the_processes_of_the_run_and_task_asked_for_are_found():
         for process in started:
             process.kill()
             process.communicate()
+
+
+def test_a_run_launched_from_inside_a_run_outlives_it(local, backend, tmp_path):
+    go = tmp_path / "go"
+    inner = f"import os, time\nwhile not os.path.exists({str(go)!r}): time.sleep(0.01)\nprint('inner', sorted(name for name in os.environ if 'SUPERVISOR' in name))"
+    (tmp_path / "inner.py").write_text(inner)
+    outer = (
+        f"import sys; sys.path.insert(0, {str(Path(jupyter_gpudeploy.__file__).parent.parent)!r})\n"
+        f"import jupyter_gpudeploy, time\n"
+        f"jupyter_gpudeploy.launch({{'run': 'python inner.py', 'name': 'inner'}}, base_dir={str(tmp_path)!r})\n"
+        "while jupyter_gpudeploy.attach('inner').state.value != 'running': time.sleep(0.01)"
+    )
+    status = local.wait(local.launch(outer))
+    assert status.state is State.SUCCEEDED, status.tasks[0].reason
+    ref = next(ref for ref in backend.find() if ref.name == "inner")
+    who = local.supervisor(ref)
+    assert processes.is_alive(who)
+    assert processes.marks(who.pid) == (ref.uid, processes.SUPERVISOR)
+    assert len(processes.tree(ref.uid)) == 1
+    go.touch()
+    assert local.wait(ref).state is State.SUCCEEDED
+    assert local.lines(ref) == ["inner []"]
+
+
+def test_stopping_a_run_leaves_the_runs_alone_that_were_launched_from_inside_it(local, backend, tmp_path):
+    outer = (
+        f"import sys; sys.path.insert(0, {str(Path(jupyter_gpudeploy.__file__).parent.parent)!r})\n"
+        f"import jupyter_gpudeploy, time\n"
+        f"jupyter_gpudeploy.launch({{'run': 'sleep 600', 'name': 'inner'}}, base_dir={str(tmp_path)!r})\n"
+        "time.sleep(600)"
+    )
+    ref = local.launch(outer)
+    inner = until(lambda: [found for found in backend.find() if found.name == "inner"], "the inner run")[0]
+    local.wait_for(inner, lambda status: status.tasks.get(0) and status.tasks[0].state is State.RUNNING)
+    backend.stop(ref, 0)
+    assert local.wait(ref).state is State.STOPPED
+    assert not processes.tree(ref.uid)
+    assert backend.lost(inner) is None
+    assert len(processes.tree(inner.uid)) == 1
+    backend.stop(inner, 0)
+    assert local.wait(inner).state is State.STOPPED

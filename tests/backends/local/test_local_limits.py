@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from handmade import plan, until
 
-from jupyter_gpudeploy.backends.local import claim
+from jupyter_gpudeploy.backends.local import claim, processes
+from jupyter_gpudeploy.backends.local.attempts import Attempt
 from jupyter_gpudeploy.backends.local.backend import LocalBackend
 from jupyter_gpudeploy.backends.local.loop import Loop
 from jupyter_gpudeploy.backends.local.pump import Pump
@@ -246,3 +247,24 @@ def test_a_backend_holds_no_descriptor_between_polls(local):
     before = len(list(Path("/proc/self/fd").iterdir()))
     assert [next(follower).text for follower in followers] == ["0"] * 50
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.fault(35)
+def test_an_end_that_comes_while_descriptors_are_out_is_told_when_there_are_some_again(tmp_path):
+    ended = []
+    loop = Loop()
+    attempt = Attempt(loop, ("aa", 0), 1, on_end=lambda *end: ended.append(end), on_gap=lambda *_: None)
+    argv = [sys.executable, "-c", "import time; time.sleep(0.2)"]
+    attempt.start(str(tmp_path / "log"), sys.executable, argv, dict(os.environ))
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (3, hard))
+    try:
+        assert processes.own_children() is None
+        until(lambda: loop.turn(0.1) or not loop.children, "the end of the process")
+        loop.turn(0.1)
+        assert not ended
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    until(lambda: loop.turn(0.1) or ended, "the end of the attempt")
+    loop.close()
+    assert [outcome.state for _, outcome in ended] == [State.SUCCEEDED]

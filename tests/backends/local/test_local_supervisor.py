@@ -13,6 +13,10 @@ from handmade import plan, until
 
 import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.local import claim, processes
+from jupyter_gpudeploy.backends.local.follow import has_final_record
+from jupyter_gpudeploy.backends.local.layout import LocalFolder
+from jupyter_gpudeploy.backends.local.states import Chronicle
+from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.plan.types import SecretRef, Slot, Source, Task, Warm, word
 
@@ -241,3 +245,24 @@ def test_when_the_template_dies_its_tasks_end_as_they_would_and_the_rest_start_c
     status = local.wait(ref)
     assert {number: task.exit_code for number, task in status.tasks.items()} == {0: 7, 1: 7, 2: 7}
     assert any("afresh" in notice for notice in local.notices(ref))
+
+
+def test_a_trial_whose_number_is_above_a_thousand_is_a_trial_like_any_other(local):
+    program = "import os, sys; sys.exit(os.environ['GPUDEPLOY_ATTEMPT'] == '1')"
+    tasks = tuple(Task(n, f"t{n}", (word(Slot.PYTHON), word("-c"), word(program))) for n in (999, 1000, 1001))
+    status = local.wait(local.launch(tasks=tasks, kind="sweep", retries=1, parallelism=3))
+    assert {n: (task.state, task.attempt) for n, task in status.tasks.items()} == dict.fromkeys(
+        (999, 1000, 1001), (State.SUCCEEDED, 2)
+    )
+
+
+def test_a_reason_of_any_length_leaves_an_end_that_is_found(tmp_path):
+    folder = LocalFolder(tmp_path)
+    chronicle = Chronicle(folder)
+    chronicle.task(0, State.FAILED, reason="\N{GRINNING FACE}" * 100_000)
+    chronicle.run(State.FAILED, "\N{GRINNING FACE}" * 100_000)
+    chronicle.close()
+    assert has_final_record(folder.events_file)
+    reasons = [event.reason for event in JournalReader(folder.events_file).poll()]
+    assert [len(reason) for reason in reasons] == [2000, 2000]
+    assert all(reason.endswith("\N{GRINNING FACE}…") for reason in reasons)
