@@ -155,3 +155,16 @@ def test_a_path_with_a_space_and_an_answer_that_is_no_http(tmp_path):
     run = launch({"name": "raw", "serve": "command", "run": "python raw.py {port}"}).wait(30)
     with pytest.raises(BackendError, match="does not answer"):
         run.request("/a b")
+
+
+@pytest.mark.fault(69)
+def test_a_secret_that_the_program_prints_is_in_no_file(home, monkeypatch):
+    secret = "canary-0123456789"
+    monkeypatch.setenv("TOKEN", secret)
+    code = "import os, sys, time\nt = os.environ['TOKEN']\nprint('have', t)\nsys.stdout.write(t[:8])\nsys.stdout.flush()\ntime.sleep(0.1)\nprint(t[8:])\nraise ValueError(t)\n"
+    run = launch({"name": "leak", "code": code, "secrets": ["TOKEN"]}).wait()
+    monkeypatch.delenv("TOKEN")
+    assert "have ••••••" in run.logs()
+    files = [file for file in home.rglob("*") if file.is_file()]
+    assert files
+    assert not [file for file in files if secret.encode() in file.read_bytes()]

@@ -15,7 +15,7 @@ from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from jupyter_gpudeploy.backends.local.loop import Loop, Timer
     from jupyter_gpudeploy.backends.local.procfs import Identity
@@ -77,10 +77,10 @@ class Attempt:
 
     def start(
         self, log: str, executable: str, argv: Sequence[str], environment: Mapping[str, str],
-        template: Spawner | None = None,
+        template: Spawner | None = None, hidden: Iterable[bytes] = (),
     ) -> None:  # fmt: skip
         """Start the process. Raises BackendError when it cannot be started, OSError when descriptors run out."""
-        pump = Pump(self._loop, log, lambda dropped: self._on_gap(self, dropped))
+        pump = Pump(self._loop, log, lambda dropped: self._on_gap(self, dropped), hidden)
         try:
             if template is None:
                 self.pid = _spawn(executable, argv, environment, pump.write_end)

@@ -103,6 +103,10 @@ class Program:
         environment["GPUDEPLOY_RUN_NAME"] = self.record["name"]
         return environment
 
+    def hidden(self, environment: Mapping[str, str]) -> list[bytes]:
+        """Return the values that no log may show, of a task with this environment."""
+        return [environment[name].encode() for name in self.record["secrets"] if name in environment]
+
     def _secrets(self) -> dict[str, str]:
         """Look the secrets up, anew for each attempt, so that they are never kept."""
         return {name: _secret(name, where) for name, where in self.record["secrets"].items()}

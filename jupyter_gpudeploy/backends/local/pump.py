@@ -14,8 +14,10 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from jupyter_gpudeploy.backends.local.masking import Mask
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from jupyter_gpudeploy.backends.local.loop import Loop, Timer
 
@@ -29,7 +31,7 @@ _NO_SPLICE = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 
 class Pump:
-    """One pipe and one log file. Hand `write_end` to the child, then call `started`.
+    """One pipe and one log file. Hand `write_end` to the child, then call `started`. `hidden` is never written.
 
     On a full disk (or quota, or file size limit) the log ends with its last whole line; when there is room again it
     goes on with the next whole line, so no two halves ever become a line that nobody printed. `on_gap` is called with 0
@@ -37,14 +39,15 @@ class Pump:
     end.
     """
 
-    def __init__(self, loop: Loop, log: str, on_gap: Callable[[int], None]) -> None:
+    def __init__(self, loop: Loop, log: str, on_gap: Callable[[int], None], hidden: Iterable[bytes] = ()) -> None:
         self._loop = loop
         self._log = log
         self._on_gap = on_gap
         self._read, self.write_end = os.pipe()
         os.set_blocking(self._read, False)
         self._file = -1
-        self._splices = True
+        self._mask = Mask(hidden)
+        self._splices = not self._mask.is_needed
         self._enlarged = False
         self._is_watched = False
         self._dropped = 0
@@ -72,6 +75,7 @@ class Pump:
         if self._rest is not None:
             self._rest.cancel()
         self._drain()
+        self._write(self._mask.rest())
         self._loop.unwatch(self._read)
         os.close(self._read)
         if self._file >= 0:
@@ -127,9 +131,16 @@ class Pump:
                 return self._move()
             self._pause()
             return self._try_again()
-        return self._write(os.read(self._read, _CHUNK))
+        count, data = self._take()
+        self._write(data)
+        return count
 
-    def _write(self, data: bytes) -> int:
+    def _take(self) -> tuple[int, bytes]:
+        """Return how many bytes left the pipe, and what of them may be written, secrets hidden."""
+        data = os.read(self._read, _CHUNK)
+        return len(data), self._mask.feed(data)
+
+    def _write(self, data: bytes) -> None:
         done = 0
         try:
             while done < len(data):
@@ -137,11 +148,10 @@ class Pump:
         except OSError:
             self._pause()
             self._drop(data[done:])
-        return len(data)
 
     def _try_again(self) -> int:
         """Read a chunk while the disk was full a moment ago: write its whole lines, or drop it."""
-        data = os.read(self._read, _CHUNK)
+        count, data = self._take()
         lines = data
         if self._in_torn_line:
             begin = data.find(b"\n") + 1
@@ -157,7 +167,7 @@ class Pump:
             except OSError:
                 self._is_full()
                 self._drop(lines)
-        return len(data)
+        return count
 
     def _pause(self) -> None:
         """Stop writing after the last whole line of the file."""

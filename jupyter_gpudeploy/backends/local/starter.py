@@ -146,16 +146,17 @@ class Starter:
         self, attempt: Attempt, log: str, executable: str, argv: Sequence[str], environment: Mapping[str, str]
     ) -> None:
         """Fork the task from the template; where there is none, or it has just died, start it afresh."""
+        hidden = self._program.hidden(environment)
         if self._warm is not None and self._warm.template is not None:
             try:
-                attempt.start(log, executable, argv, environment, self._warm.template)
+                attempt.start(log, executable, argv, environment, self._warm.template, hidden)
             except BackendError:
                 self._warm.look()
                 if self._warm.template is not None:
                     raise
             else:
                 return
-        attempt.start(log, executable, argv, environment)
+        attempt.start(log, executable, argv, environment, hidden=hidden)
 
     def _give_back(self, grant: Grant) -> None:
         if grant is not self._held:
