@@ -13,10 +13,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pairs import machine, measure
 
 from jupyter_gpudeploy import launch
+
+if TYPE_CHECKING:
+    from types import ModuleType
 
 TRIALS = 200
 SCRIPT = 'import sys\nprint("loss=" + sys.argv[1])\nprint("acc=0.5")\n'
@@ -36,7 +40,12 @@ def main() -> None:
         row = measure(lambda: ours(folder, warm=True), lambda: xargs(folder))
         print(row.line("warm start, against xargs -P2", "<= 0.15"), flush=True)
         for name, peer in peers().items():
-            print(measure(lambda: ours(folder), peer, pairs=3).line(f"spawn, against {name}", "-"), flush=True)
+            print(
+                measure(lambda: ours(folder), peer, pairs=1 if "submitit" in name else 3).line(
+                    f"spawn, against {name}", "-"
+                ),
+                flush=True,
+            )
 
 
 def ours(folder: Path, *, warm: bool = False) -> float:
@@ -80,7 +89,22 @@ def peers() -> dict[str, object]:
             lambda n: subprocess.run([sys.executable, "trial.py", n], capture_output=True, check=True)
         )
         found["joblib, 2 workers"] = lambda: _clock(lambda: joblib.Parallel(n_jobs=2)(command(n) for n in _numbers()))
+    try:
+        import submitit
+    except ImportError:
+        pass
+    else:
+        found["submitit, 2 at a time (20 trials, x 10)"] = lambda: 10 * _clock(lambda: _submitit(submitit, 20))
     return found
+
+
+def _submitit(submitit: ModuleType, count: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        executor = submitit.LocalExecutor(folder)
+        for first in range(0, count, 2):
+            pair = [submitit.helpers.CommandFunction([sys.executable, "trial.py", str(first + n)]) for n in (0, 1)]
+            for job in [executor.submit(command) for command in pair]:
+                job.result()
 
 
 def _numbers() -> list[str]:

@@ -24,7 +24,9 @@ def probe(label, text):
     get_ipython().run_cell(text, store_history=False)
     return [label, (time.process_time() - started) * 1000, len(sys.modules) - modules]
 cell = "%%deploy b13 --dry-run\\nparameters:\\n  lr: [0.1, 0.01]\\n---\\nprint(lr)\\n"
-steps = [("warm-up", "1"), ("import jupyter_gpudeploy", "import jupyter_gpudeploy"),
+floor = "import pydantic, yaml\\nclass Model(pydantic.BaseModel):\\n    x: int"
+steps = [("warm-up", "1"), ("pydantic with one model, yaml: the floor of a dry run", floor)]
+steps = steps if FLOOR else [("warm-up", "1"), ("import jupyter_gpudeploy", "import jupyter_gpudeploy"),
          ("%load_ext", "%load_ext jupyter_gpudeploy"), ("first dry run", cell), ("second dry run", cell),
          ("import kubernetes", "import importlib.util\\nif importlib.util.find_spec('kubernetes'): import kubernetes")]
 rows = [probe(*step) for step in steps]
@@ -38,20 +40,23 @@ def main() -> None:
     compileall.compile_dir(Path(jupyter_gpudeploy.__file__).parent, quiet=1)  # as pip leaves an installed package
     print(machine("ipykernel", "ipython", "pydantic", "pyyaml", "kubernetes"))
     print("| in a running kernel | CPU, median (range) | new modules | target |\n|---|---|---|---|")
-    kernels = [one_kernel() for _ in range(KERNELS)]
-    for position, (label, _, modules) in enumerate(kernels[0]):
-        times = [rows[position][1] for rows in kernels]
-        row = f"{statistics.median(times):.1f} ms ({min(times):.1f}-{max(times):.1f})"
-        print(f"| {label} | {row} | {modules} | {TARGETS.get(label, '-')} |")
+    pairs = [(one_kernel(floor=False), one_kernel(floor=True)) for _ in range(KERNELS)]
+    for side in zip(*pairs, strict=True):
+        for position, (label, _, modules) in enumerate(side[0][1:], start=1):
+            times = [rows[position][1] for rows in side]
+            row = f"{statistics.median(times):.1f} ms ({min(times):.1f}-{max(times):.1f})"
+            print(f"| {label} | {row} | {modules} | {TARGETS.get(label, '-')} |")
 
 
-def one_kernel() -> list[tuple[str, float, int]]:
+def one_kernel(*, floor: bool) -> list[tuple[str, float, int]]:
     """Return (step, CPU milliseconds, new modules) of a fresh kernel."""
     manager, client = start_new_kernel(kernel_name="python3")
     try:
         printed: list[str] = []
         client.execute_interactive(
-            PROBE, timeout=120, output_hook=lambda message: printed.append(message["content"].get("text", ""))
+            f"FLOOR = {floor}\n{PROBE}",
+            timeout=120,
+            output_hook=lambda message: printed.append(message["content"].get("text", "")),
         )
         text = "".join(printed)
         return [tuple(row) for row in json.loads(text.split("ROWS")[1].splitlines()[0])]
