@@ -6,10 +6,8 @@ asked, so any number of kernels can hold one, and losing one loses nothing.
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import replace
-from pathlib import Path
 from threading import Event, RLock
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +22,8 @@ from jupyter_gpudeploy.quantities import format_seconds
 from jupyter_gpudeploy.summary import Summary, summarize
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     import pandas as pd
     import plotly.graph_objects as go
@@ -33,8 +32,6 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import LogLine
     from jupyter_gpudeploy.reach import Response
-
-_SHORTEST_SECRET = 6
 
 
 class Run:
@@ -170,18 +167,15 @@ class Run:
         stop.set()
         numbers = [task] if task is not None else sorted(self.status().tasks)
         texts = []
-        masked = self._mask()
         for number in numbers:
             front = f"{number} | " if len(numbers) > 1 else ""
             lines = self._backend.logs(self.ref, number, stop, since=tail)
-            texts += [front + masked(line.text) for line in lines]
+            texts += [front + line.text for line in lines]
         return "\n".join(texts)
 
     def follow(self, task: int = 0, tail: int | None = None) -> Iterator[LogLine]:
         """Yield what a task printed and prints, until it has ended."""
-        masked = self._mask()
-        for line in self._backend.logs(self.ref, task, Event(), since=tail):
-            yield line._replace(text=masked(line.text))
+        yield from self._backend.logs(self.ref, task, Event(), since=tail)
 
     def metrics(self) -> pd.DataFrame:
         """Return every metric point, one row each (`frames.metrics` says the columns)."""
@@ -332,18 +326,6 @@ class Run:
         driver = None if status.state.is_final else self.driver
         return [*notices, f"also driven by {driver}"] if driver else notices
 
-    def _mask(self) -> Callable[[str], str]:
-        """Return what hides the values of the run's secrets in a line, as far as they can be read here."""
-        found = [_secret_value(reference) for reference in self.record.get("secrets", {}).values()]
-        values = [value for value in found if len(value) >= _SHORTEST_SECRET]
-
-        def masked(text: str) -> str:
-            for value in values:
-                text = text.replace(value, "••••••")
-            return text
-
-        return masked
-
 
 class RunList(list[Run]):
     """Runs, newest first. Shown as a table."""
@@ -353,12 +335,3 @@ class RunList(list[Run]):
             return "no runs"
         width = max(len(run.name) for run in self)
         return "\n".join(f"{run.name:<{width}}  {run!r}" for run in self)
-
-
-def _secret_value(reference: Mapping[str, str]) -> str:
-    if reference["source"] == "env":
-        return os.environ.get(reference["key"], "")
-    try:
-        return Path(reference["key"]).read_text("utf-8").strip()
-    except OSError:
-        return ""

@@ -109,7 +109,8 @@ class Backend(Protocol):
     def logs(self, ref: RunRef, task: int, stop: threading.Event, since: int | None = None) -> Iterator[LogLine]:
         """Yield what a task printed, all attempts, then new lines until the task has ended or `stop` is set.
 
-        `since` leaves out all but the last `since` lines of what is already there.
+        `since` leaves out all but the last `since` lines of what is already there. The values of the run's secrets are
+        hidden in the lines, and in whatever the backend keeps of them.
         """
 
     def endpoint(self, ref: RunRef, task: int = 0) -> Endpoint:

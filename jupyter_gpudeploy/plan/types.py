@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from jupyter_gpudeploy.samplers.base import Scalar
 
@@ -36,11 +36,6 @@ Argv = tuple[Word, ...]
 def word(*parts: str | Slot) -> Word:
     """Return a Word of these parts."""
     return parts
-
-
-def literal(words: Iterable[str]) -> Argv:
-    """Return an argv without slots."""
-    return tuple((text,) for text in words)
 
 
 def fill(argv: Argv, values: Mapping[Slot, str]) -> list[str]:

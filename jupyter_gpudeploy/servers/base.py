@@ -58,3 +58,25 @@ class ServerPreset:
     takes_code: bool = False
     """Whether the application may come in the cell or from a file."""
     warning: str = ""
+
+
+def application_server(framework: str) -> ServerPreset:
+    """Return the preset of a Python web framework whose application comes in the cell or in a file.
+
+    Its launcher is `programs/<framework>_app.py`. Such a framework has no health route of its own: any answer below
+    500 on `/` counts as well, unless the cell names `health:`.
+    """
+
+    def command(spec: ServeSpec) -> tuple[str, ...]:
+        launcher = f"jupyter_gpudeploy.programs.{framework}_app"
+        return ("{python}", "-m", launcher, spec.program or "", spec.app, "{host}", "{port}", *spec.words)
+
+    return ServerPreset(
+        command=command,
+        health_live="/",
+        health_ready="/",
+        strict_health=False,
+        startup_seconds=300,
+        needs_module=framework,
+        takes_code=True,
+    )

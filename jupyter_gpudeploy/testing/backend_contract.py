@@ -24,7 +24,7 @@ import pytest
 from jupyter_gpudeploy.errors import BackendError, RunExistsError
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.types import State, StateChange
-from jupyter_gpudeploy.plan.types import Health, Plan, Service, Slot, Task, word
+from jupyter_gpudeploy.plan.types import Health, Plan, SecretRef, Service, Slot, Task, word
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -131,6 +131,17 @@ class BackendContract:
             return [line.text for line in backend.logs(ref, task, stop, since)]
         finally:
             timer.cancel()
+
+    def test_no_log_shows_a_secret(
+        self, backend: Backend, make_plan: MakePlan, launched: Callable[[Plan], RunRef], tmp_path: Path
+    ) -> None:
+        file = tmp_path / "secret"
+        file.write_text("canary-of-the-contract")
+        program = "import os; print('have', os.environ['TOKEN'])"
+        ref = launched(make_plan(program, secrets={"TOKEN": SecretRef("file", str(file))}))
+        (line,) = self.log(backend, ref)
+        assert line.startswith("have ")
+        assert "canary" not in line
 
     def test_rendering_is_repeatable_and_starts_nothing(self, backend: Backend, make_plan: MakePlan) -> None:
         plan = make_plan("print(1)")

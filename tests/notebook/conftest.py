@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import queue
-import time
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from patience import PATIENCE, REPOSITORY, eventually
 
-REPOSITORY = Path(__file__).parents[2]
-PATIENCE = 60.0
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -43,15 +43,6 @@ def shell(home, tmp_path, monkeypatch):
     yield shell
     shell.run_line_magic("unload_ext", "jupyter_gpudeploy")
     InteractiveShell.clear_instance()
-
-
-def eventually(what, patience=PATIENCE):
-    """Return the first true value of `what()`."""
-    deadline = time.monotonic() + patience
-    while not (value := what()):
-        assert time.monotonic() < deadline, f"never came true within {patience} s: {what}"
-        time.sleep(0.02)
-    return value
 
 
 @dataclass

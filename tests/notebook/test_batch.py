@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import REPOSITORY
+from patience import REPOSITORY
 
 pytestmark = pytest.mark.kernel
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from conftest import eventually
+from patience import eventually
 
 from jupyter_gpudeploy import attach, runs
 

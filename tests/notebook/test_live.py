@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from conftest import eventually
+from patience import eventually
 from test_displays import row, summary
 
 from jupyter_gpudeploy.errors import RunNotFoundError

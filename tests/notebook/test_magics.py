@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import REPOSITORY, eventually
+from patience import REPOSITORY, eventually
 
 from jupyter_gpudeploy import attach, runs
 from jupyter_gpudeploy.errors import (

@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.backends.local.procfs import PROC, Identity, boot_id
+from jupyter_gpudeploy.backends.local.procfs import PROC, Identity, boot_id, start_time, stat
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -26,7 +26,7 @@ RUN_MARK = "GPUDEPLOY_RUN"
 TASK_MARK = "GPUDEPLOY_TASK"
 SUPERVISOR_MARK = "GPUDEPLOY_SUPERVISOR"
 SUPERVISOR = "supervisor"
-_STAT_STATE, _STAT_PARENT, _STAT_SESSION, _STAT_START = 0, 1, 3, 19
+_STAT_PARENT, _STAT_SESSION = 1, 3
 _KILL_SECONDS = 5.0
 
 
@@ -40,8 +40,8 @@ def boot_time() -> float | None:
 
 def identity(pid: int) -> Identity | None:
     """Return who has this pid now; None for nobody, and for one that has ended and was not yet waited for."""
-    stat = _stat(pid)
-    return None if stat is None else Identity(pid, int(stat[_STAT_START]), boot_id())
+    started = start_time(pid)
+    return None if started is None else Identity(pid, started, boot_id())
 
 
 def is_alive(who: Identity) -> bool:
@@ -60,8 +60,8 @@ def kept_by(file: Path) -> Identity | None:
 
 def session(pid: int) -> int | None:
     """Return the session of a living process."""
-    stat = _stat(pid)
-    return None if stat is None else int(stat[_STAT_SESSION])
+    fields = stat(pid)
+    return None if fields is None else int(fields[_STAT_SESSION])
 
 
 def children(pid: int) -> list[int]:
@@ -227,16 +227,6 @@ def _kill(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
-def _stat(pid: int) -> list[bytes] | None:
-    """Return the fields of /proc/<pid>/stat from the third on, since a name may hold blanks; None for the dead."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stream:  # noqa: PTH123 - called for every process of the machine
-            fields = stream.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if not fields or fields[_STAT_STATE] in (b"Z", b"X") else fields
-
-
 @functools.cache
 def _kernel_lists_children() -> bool:
     return Path("/proc/thread-self/children").exists()
@@ -246,8 +236,8 @@ def _children_by_scan(pid: int) -> list[int]:
     """The same as `children` on a kernel that lists none (built without CONFIG_PROC_CHILDREN)."""
     found = []
     for candidate in _all_pids():
-        stat = _stat(candidate)
-        if stat is not None and int(stat[_STAT_PARENT]) == pid:
+        fields = stat(candidate)
+        if fields is not None and int(fields[_STAT_PARENT]) == pid:
             found.append(candidate)
     return found
 

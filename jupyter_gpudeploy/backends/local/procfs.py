@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PROC = Path("/proc")
+_STATE, _START = 0, 19  # places in `stat`
 
 
 class Identity(NamedTuple):
@@ -38,14 +39,23 @@ def is_alive(holder: Mapping[str, object]) -> bool:
     return start_time(pid) == started if has_proc() else _answers_signals(pid)
 
 
-def start_time(pid: int) -> int | None:
-    """Return when a process started, in clock ticks since boot; None for one that is gone or a zombie."""
+def stat(pid: int) -> list[bytes] | None:
+    """Return the fields of /proc/<pid>/stat from the third on, since a name may hold blanks.
+
+    None for one that is gone, and for one that has ended and was not yet waited for.
+    """
     try:
-        text = (PROC / str(pid) / "stat").read_text("utf-8", "replace")
+        with open(f"{PROC}/{pid}/stat", "rb") as stream:  # noqa: PTH123 - called for every process of the machine
+            fields = stream.read().rpartition(b")")[2].split()
     except OSError:
         return None
-    state, *fields = text.rpartition(")")[2].split()
-    return None if state in ("Z", "X") else int(fields[18])
+    return None if not fields or fields[_STATE] in (b"Z", b"X") else fields
+
+
+def start_time(pid: int) -> int | None:
+    """Return when a process started, in clock ticks since boot; None for one that is gone or a zombie."""
+    fields = stat(pid)
+    return None if fields is None else int(fields[_START])
 
 
 @functools.cache
