@@ -5,12 +5,14 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN     = $(VENV)/bin
 
-.PHONY: help quickstart lab test lint types contracts unit nbval browser cluster benchmarks clean
+.PHONY: help quickstart lab test lint types contracts unit nbval browser test-cluster cluster cluster-down benchmarks clean
 
 help:
 	@echo "make quickstart   run examples/01_quickstart.ipynb headless and print what it found"
 	@echo "make lab          open JupyterLab on the examples"
-	@echo "make test         lint, types, import contracts, tests, example notebooks, browser"
+	@echo "make test         lint, types, import contracts, tests, example notebooks, browser, a real Kubernetes"
+	@echo "make cluster      build and start the real Kubernetes of the tests; make cluster-down"
+	@echo "make test-cluster the tests that need it; CONTEXT=mine: on your own instead"
 	@echo "make benchmarks   speed against peers and limits (benchmarks/RESULTS.md)"
 	@echo "make clean        delete .venv and caches"
 
@@ -32,7 +34,7 @@ quickstart: $(VENV)/.examples
 lab: $(VENV)/.examples
 	cd examples && PATH="$(abspath $(BIN)):$$PATH" jupyter lab 01_quickstart.ipynb
 
-test: lint types contracts unit nbval browser cluster
+test: lint types contracts unit nbval browser test-cluster
 	@echo "all parts ran"
 
 lint: $(VENV)/.test
@@ -46,7 +48,7 @@ contracts: $(VENV)/.test
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.test
-	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not browser"
+	$(BIN)/python -m pytest tests -n 2 --dist worksteal -m "not browser and not cluster"
 
 nbval: $(VENV)/.test
 	scripts/check_examples.sh $(BIN)
@@ -55,8 +57,15 @@ browser: $(VENV)/.test
 	@if command -v chromium >/dev/null; then $(BIN)/python -m pytest tests/browser -m browser; \
 	 else echo "SKIPPED browser: no chromium on this machine (Debian: apt-get install chromium)"; fi
 
-cluster:
-	@echo "SKIPPED cluster: the Kubernetes backend is not built yet"
+test-cluster: $(VENV)/.test
+	@if [ -z "$(CONTEXT)" ]; then scripts/check_cluster.sh $(BIN); \
+	 else GPUDEPLOY_TEST_CONTEXT="$(CONTEXT)" $(BIN)/python -m pytest tests/cluster -m cluster; fi
+
+cluster: $(VENV)/.test
+	$(BIN)/python -m tests.cluster up
+
+cluster-down: $(VENV)/.test
+	$(BIN)/python -m tests.cluster down
 
 benchmarks: $(VENV)/.test
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[benchmark]'

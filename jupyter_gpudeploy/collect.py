@@ -3,87 +3,46 @@
 A program may both print a value and `log` it, and write it to a file. Within one attempt of a task, the points of a
 metric come from one source only: what was given to `log()` counts before a file, and a file before what was printed.
 
-Points are kept as columns of numbers, about 50 bytes each, since a sweep of 200 trials can report a million.
+What a task reported until its end is kept beside its logs (`trackers/_cache.py`), so that a fresh kernel need not
+parse a long log again.
 """
 
 from __future__ import annotations
 
 import math
 from array import array
-from dataclasses import dataclass, field
-from itertools import compress
 from threading import RLock
 from typing import TYPE_CHECKING, Any, Literal
 
-from jupyter_gpudeploy.events.types import MetricPoint, State
-from jupyter_gpudeploy.trackers import files, log, stdout
+from jupyter_gpudeploy.events.types import State
+from jupyter_gpudeploy.trackers import _cache, files, log, stdout
+from jupyter_gpudeploy.trackers._columns import SOURCES, Columns, Names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from jupyter_gpudeploy.events.status import Status, TaskStatus
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.trackers.base import Reader, Tracker
+    from jupyter_gpudeploy.events.types import MetricPoint
+    from jupyter_gpudeploy.trackers.base import Problem, Reader, Tracker
 
 Goal = Literal["minimize", "maximize"]
-SOURCES = ("log", "file", "stdout")
 _TRACKERS: tuple[Tracker, ...] = (log.EXPORT, files.EXPORT, stdout.EXPORT)
 _Key = tuple[int, int]
-NOT_SAID = math.nan
-
-
-@dataclass(slots=True)
-class Columns:
-    """Points as columns of one length. `metric` counts in `names`, `source` in SOURCES.
-
-    `step`, `epoch` and `time` are NaN where they were not said; `value` is NaN where that was reported.
-    """
-
-    names: list[str]
-    trial: array[int] = field(default_factory=lambda: array("i"))
-    metric: array[int] = field(default_factory=lambda: array("i"))
-    attempt: array[int] = field(default_factory=lambda: array("i"))
-    source: array[int] = field(default_factory=lambda: array("b"))
-    line: array[int] = field(default_factory=lambda: array("q"))
-    value: array[float] = field(default_factory=lambda: array("d"))
-    step: array[float] = field(default_factory=lambda: array("d"))
-    epoch: array[float] = field(default_factory=lambda: array("d"))
-    time: array[float] = field(default_factory=lambda: array("d"))
-
-    def __len__(self) -> int:
-        return len(self.value)
-
-    def extend(self, other: Columns, chosen: Sequence[bool] | None = None) -> None:
-        """Append the rows of `other`, of which `chosen` says which; both count in the same names."""
-        for name in _FIELDS:
-            theirs, mine = getattr(other, name), getattr(self, name)
-            mine.extend(theirs if chosen is None else array(theirs.typecode, compress(theirs, chosen)))
-
-    def point(self, index: int) -> MetricPoint:
-        """Return one row as a point."""
-        step, epoch, time = (
-            None if math.isnan(value) else value for value in (self.step[index], self.epoch[index], self.time[index])
-        )
-        name, source = self.names[self.metric[index]], SOURCES[self.source[index]]
-        place = (step, epoch, time, self.attempt[index], source, self.line[index])
-        return MetricPoint(self.trial[index], name, self.value[index], *place)
-
-
-_FIELDS = ("trial", "metric", "attempt", "source", "line", "value", "step", "epoch", "time")
+__all__ = ["SOURCES", "Collector", "Columns", "Goal"]
 
 
 class _Series:
     """What one source said about one task. `last` and `extremes` are by (attempt, metric)."""
 
-    def __init__(self, names: _Names, source: int, reader: Reader) -> None:
+    def __init__(self, names: Names, reader: Reader) -> None:
         self.reader = reader
         self._names = names
-        self._source = source
         self._clear()
 
     def _clear(self) -> None:
         self.generation = self.reader.generation
-        self.columns = Columns(self._names.all)
+        self.columns = Columns(self._names)
         self.last: dict[_Key, int] = {}
         self.extremes: dict[_Key, list[float]] = {}
 
@@ -91,46 +50,37 @@ class _Series:
         points = self.reader.poll(ended=ended)
         if self.reader.generation != self.generation:
             self._clear()
-        if points:
-            self._extend(points)
+        self.extend(points)
 
-    def _extend(self, points: Sequence[MetricPoint]) -> None:
-        """Append points, column by column: a million of them in seconds."""
+    def extend(self, points: Columns) -> None:
+        """Append points: a million of them in less than a second, where they are of few metrics."""
+        if not points:
+            return
         columns, start = self.columns, len(self.columns)
-        metrics = self._names.numbers([point.name for point in points])
-        columns.metric.extend(metrics)
-        columns.trial.extend([point.task for point in points])
-        columns.attempt.extend([point.attempt for point in points])
-        columns.source.extend([self._source] * len(points))
-        columns.line.extend([point.line for point in points])
-        columns.value.extend([point.value for point in points])
-        columns.step.extend([NOT_SAID if point.step is None else point.step for point in points])
-        columns.epoch.extend([NOT_SAID if point.epoch is None else point.epoch for point in points])
-        columns.time.extend([NOT_SAID if point.time is None else point.time for point in points])
-        keys = list(zip(columns.attempt[start:], metrics, strict=True))
-        self.last.update(zip(keys, range(start, len(columns)), strict=True))
-        for key, value in zip(keys, columns.value[start:], strict=True):
-            if math.isfinite(value):
-                found = self.extremes.setdefault(key, [value, value])
-                if value < found[0]:
-                    found[0] = value
-                elif value > found[1]:
-                    found[1] = value
+        columns.extend(points)
+        attempts, metrics, values = columns.attempt[start:], columns.metric[start:], columns.value[start:]
+        first = list(dict.fromkeys(metrics))
+        width = len(first)
+        if metrics == array("i", first) * (len(metrics) // width) and len(set(attempts)) == 1:
+            for place, metric in enumerate(first):  # every line said the same metrics
+                self.last[attempts[0], metric] = len(columns) - width + place
+                self._stretch((attempts[0], metric), values[place::width])
+            return
+        by_key: dict[_Key, list[float]] = {}
+        for index, (attempt, metric, value) in enumerate(zip(attempts, metrics, values, strict=True), start):
+            by_key.setdefault((attempt, metric), []).append(value)
+            self.last[attempt, metric] = index
+        for key, found in by_key.items():
+            self._stretch(key, found)
 
-
-class _Names:
-    """The names of all metrics, each with its number, in the order in which they were first seen."""
-
-    def __init__(self) -> None:
-        self.all: list[str] = []
-        self._numbers: dict[str, int] = {}
-
-    def numbers(self, names: list[str]) -> list[int]:
-        for name in dict.fromkeys(names):
-            if name not in self._numbers:
-                self._numbers[name] = len(self.all)
-                self.all.append(name)
-        return [self._numbers[name] for name in names]
+    def _stretch(self, key: _Key, values: Sequence[float]) -> None:
+        """Let the extremes of a metric take in further values."""
+        if not math.isfinite(sum(values)):
+            values = [value for value in values if math.isfinite(value)]
+        if values:
+            low, high = min(values), max(values)
+            known = self.extremes.setdefault(key, [low, high])
+            known[:] = min(known[0], low), max(known[1], high)
 
 
 class Collector:
@@ -142,9 +92,10 @@ class Collector:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._names = _Names()
+        self._names = Names()
         self._tasks: dict[int, list[_Series]] = {}
-        self._finished: dict[int, int] = {}
+        self._finished: dict[int, tuple[int, float | None]] = {}
+        self._problems: dict[int, list[Problem]] = {}
         self._records: dict[int, Mapping[str, Any]] | None = None
         self._lock = RLock()
 
@@ -153,20 +104,40 @@ class Collector:
         with self._lock:
             for number, task in status.tasks.items():
                 if self._is_due(task):
-                    for series in self._series(number):
-                        series.poll(ended=task.state.is_final)
-                    if task.state.is_final and task.state is not State.LOST:  # what lost its keeper may write on
-                        self._finished[number] = task.attempt
+                    if not task.state.is_final or task.state is State.LOST:  # what lost its keeper may write on
+                        for series in self._series(number):
+                            series.poll(ended=task.state.is_final)
+                    else:
+                        self._finish(task)
+
+    def _finish(self, task: TaskStatus) -> None:
+        """Read a task that has ended to its end, or what was kept of it when somebody did so before."""
+        every = self._series(task.task)
+        kept = _cache.Kept(self._folder, task.task, task.attempt, [series.reader for series in every])
+        is_fresh = not any(len(series.columns) for series in every)
+        found = kept.load() if is_fresh else None
+        if found is None:
+            for series in every:
+                series.poll(ended=True)
+            problems = [problem for series in every for problem in series.reader.problems()]
+            kept.save([series.columns for series in every], problems)
+        else:
+            points, problems = found
+            for series, columns in zip(every, points, strict=True):
+                series.extend(columns)
+        is_told = task.started is not None
+        may_miss = task.state is not State.SUCCEEDED  # it has ended too early: that is said already
+        self._problems[task.task] = [each for each in problems if is_told and not (each.is_missing and may_miss)]
+        self._finished[task.task] = task.attempt, task.ended
 
     def points(self, task: int | None = None) -> list[MetricPoint]:
         """Return every point, of all attempts, task by task in the order in which each source reported them."""
-        columns = self.columns(task)
-        return [columns.point(index) for index in range(len(columns))]
+        return list(self.columns(task))
 
     def columns(self, task: int | None = None) -> Columns:
         """Return the same as columns; a copy."""
         with self._lock:
-            found = Columns(list(self._names.all))
+            found = Columns(Names(self._names.all))
             for number in sorted(self._tasks) if task is None else [task]:
                 hidden: set[_Key] = set()
                 for series in self._tasks.get(number, ()):
@@ -178,7 +149,7 @@ class Collector:
         """Return the last point of each metric of each task, of the last attempt that reported anything."""
         with self._lock:
             return {
-                task: {self._names.all[metric]: series.columns.point(series.last[attempt, metric])
+                task: {self._names.all[metric]: series.columns[series.last[attempt, metric]]
                        for series, (attempt, metric) in self._current(task)}
                 for task in sorted(self._tasks)
                 if any(series.last for series in self._tasks[task])
@@ -208,18 +179,33 @@ class Collector:
         with self._lock:
             return list(self._names.all)
 
+    def problems(self) -> list[str]:
+        """Return what was wrong with the reports of the tasks that have ended, a sentence for each thing and not more.
+
+        What several tasks have in common is told by the first of them.
+        """
+        with self._lock:
+            common: dict[tuple[str, str], list[str]] = {}
+            for task in sorted(self._problems):
+                for problem in self._problems[task]:
+                    name = problem.file.rpartition("/")[2]
+                    common.setdefault((name, problem.what), []).append(problem.file)
+            return [
+                f"metric_files: {files[0]}: {what}" + (f" (and {len(files) - 1} more like it)" if files[1:] else "")
+                for (_, what), files in common.items()
+            ]
+
     def _is_due(self, task: TaskStatus) -> bool:
         if task.state is State.WAITING and task.attempt == 1:
             return False
-        return not task.state.is_final or self._finished.get(task.task) != task.attempt
+        return not task.state.is_final or self._finished.get(task.task) != (task.attempt, task.ended)
 
     def _series(self, number: int) -> list[_Series]:
         if number not in self._tasks:
             if self._records is None:
                 self._records = _records(self._folder)
             task = self._records.get(number, {"number": number})
-            readers = [tracker.reader(self._folder, task) for tracker in _TRACKERS]
-            self._tasks[number] = [_Series(self._names, source, reader) for source, reader in enumerate(readers)]
+            self._tasks[number] = [_Series(self._names, tracker.reader(self._folder, task)) for tracker in _TRACKERS]
         return self._tasks[number]
 
     def _current(self, task: int) -> Iterator[tuple[_Series, _Key]]:

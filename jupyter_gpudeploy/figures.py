@@ -15,6 +15,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from jupyter_gpudeploy.errors import GpuDeployError
+from jupyter_gpudeploy.frames import only
 from jupyter_gpudeploy.names import shortest
 from jupyter_gpudeploy.registry import did_you_mean
 
@@ -110,8 +111,10 @@ def curves(
     """Return the metric over the steps, a line a trial, the best one on top and first in the legend.
 
     A NaN or infinity is a gap with a mark. Of several attempts the last is shown. `goal` is told by the `best_` column
-    of `trials` where it is not given. Raises GpuDeployError for a metric that was never reported.
+    of `trials` where it is not given. None as a metric is the only one that was seen. Raises GpuDeployError for a
+    metric that was never reported.
     """
+    metric = metric or only(list(dict.fromkeys(metrics["metric"])))
     found, x_title = _curves(metrics, metric, goal or _goal(metrics, metric, trials))
     figure = go.Figure()
     for place, curve in reversed(list(enumerate(found))):  # what is drawn last is on top

@@ -115,14 +115,15 @@ def best(
 ) -> dict[str, Any]:
     """Return the best trial: `trial`, `name`, `parameters`, `metric`, `goal`, `value`, `state`. Of equals the first.
 
-    The metric and the goal are those of the run where none are given. NaN and infinity are never best. Raises
-    GpuDeployError for a metric that was never reported, naming those that were.
+    The metric and the goal are those of the run where none are given; else the only metric that was seen, and the goal
+    that goes with its name. NaN and infinity are never best. Raises GpuDeployError for a metric that was never
+    reported, naming those that were.
     """
     objective = record.get("metric") or {}
-    metric = metric or objective.get("name")
+    metric = metric or objective.get("name") or only(collector.names())
     if metric is None:
         raise GpuDeployError("which metric?", hint=f"metric: in the cell, or metric=; {_seen(collector)}")
-    goal = goal or (objective.get("goal") if metric == objective.get("name") else None) or "minimize"
+    goal = goal or (objective.get("goal") if metric == objective.get("name") else None) or _likely_goal(metric)
     if metric not in collector.names():
         raise GpuDeployError(f"metric {metric!r} was never printed; {_seen(collector)}")
     task = collector.best_task(metric, goal)
@@ -156,6 +157,17 @@ def logs(
     ]
     frame = pd.DataFrame(rows, columns=["trial", "name", "attempt", "line", "text"])
     return frame.astype({"trial": "int64", "name": "str", "attempt": "int64", "line": "int64", "text": "str"})
+
+
+def only(names: Sequence[str]) -> str | None:
+    """Return the one metric where only one was seen: then nobody need say which."""
+    return names[0] if len(names) == 1 else None
+
+
+def _likely_goal(metric: str) -> Goal:
+    from jupyter_gpudeploy.spec.parts import likely_goal
+
+    return likely_goal(metric)
 
 
 def _lines(tail: Tail) -> Iterator[str]:

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import PlanError, RunExistsError, RunNotFoundError
+from jupyter_gpudeploy.events.store import state_root
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.names import safe_name
 from jupyter_gpudeploy.plan.types import Note
 from jupyter_gpudeploy.registry import Family, did_you_mean
+from jupyter_gpudeploy.settings_file import settings_file
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
     import pandas as pd
 
@@ -24,17 +27,32 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.spec.models import Spec
 
 BACKENDS = Family("jupyter_gpudeploy.backends")
-DEFAULT_BACKEND = "local"
+LOCAL = "local"
 _LOG = logging.getLogger(__name__)
 _backends: dict[str, Backend] = {}
 
 
 def backend_of(name: str | None = None) -> Backend:
-    """Return the backend of that name; one object a name."""
-    name = name or DEFAULT_BACKEND
+    """Return the backend of that name, or that of the settings file, else this machine; one object a name."""
+    name = name or default_backend()
     if name not in _backends:
         _backends[name] = BACKENDS.load(name)()
     return _backends[name]
+
+
+def default_backend() -> str:
+    """Return the backend of cells that name none: what the settings file says, else this machine."""
+    if not settings_file().exists():
+        return LOCAL
+    from jupyter_gpudeploy.spec.settings import read_settings
+
+    return read_settings().default_backend or LOCAL
+
+
+def backends_in_use() -> list[str]:
+    """Return the backends that may have runs of ours: this machine, the default one, those that keep mirrors here."""
+    kept = [name for name in BACKENDS.names() if (state_root() / name).is_dir()]
+    return [*dict.fromkeys([LOCAL, default_backend(), *kept])]
 
 
 def plan(
@@ -48,9 +66,15 @@ def plan(
     `cell` is the text below the `%%deploy` line, a mapping of its header, or a Spec. `overrides` are header keys that
     win over it (None leaves one alone). `base_dir` is the notebook's folder, the working directory unless given.
     """
+    return _plans(_asked(cell, overrides), cell, base_dir)
+
+
+def _plans(
+    asked: tuple[Asked, ...], cell: str | Mapping[str, Any] | Spec, base_dir: Path | str | None
+) -> tuple[Plan, ...]:
     base = Path(base_dir or Path.cwd()).resolve()
     text = cell if isinstance(cell, str) else ""
-    return tuple(_plan(asked, base, text) for asked in _asked(cell, overrides))
+    return tuple(_plan(one, base, text) for one in asked)
 
 
 def _asked(cell: str | Mapping[str, Any] | Spec, overrides: Mapping[str, Any]) -> tuple[Asked, ...]:
@@ -66,16 +90,24 @@ def _asked(cell: str | Mapping[str, Any] | Spec, overrides: Mapping[str, Any]) -
 
 
 def _plan(asked: Asked, base: Path, text: str) -> Plan:
-    from jupyter_gpudeploy.plan.build import build
+    from jupyter_gpudeploy.plan.build import build, with_notes
 
     remarks = [Note(remark.level, remark.field, remark.message, remark.hint) for remark in asked.remarks]
-    capabilities = backend_of(asked.spec.backend).capabilities()
-    return build(asked.spec, capabilities, base=base, cell=text, remarks=remarks)
+    backend = backend_of(asked.spec.backend)
+    capabilities = backend.capabilities(asked.spec.cluster, asked.spec.namespace)
+    made = build(asked.spec, capabilities, base=base, cell=text, remarks=remarks)
+    return with_notes(made, backend.advice(made))
 
 
 def render(plan: Plan) -> Rendering:
     """Return what launching would write."""
     return backend_of(plan.backend).render(plan)
+
+
+def changes(plan: Plan) -> str:
+    """Return what launching would change of the run of that name, as a unified diff; empty for nothing."""
+    backend = backend_of(plan.backend)
+    return backend.changes(backend.render(plan))
 
 
 def launch(cell: str | Mapping[str, Any] | Spec, **options: Any) -> Run:  # noqa: ANN401 - those of launch_all
@@ -94,16 +126,24 @@ def launch_all(
 ) -> tuple[Run, ...]:
     """Start what the cell says and return its runs at once.
 
-    An unchanged cell finds its run again, whatever its state; `resume` brings a lost one back, `replace` ends the old
-    one, keeps it aside and starts anew. Raises SpecError, PlanError, RunExistsError for a changed cell without
-    `replace`, NotConfirmedError where another kernel drives the run to be replaced and `take_over` is not given.
+    An unchanged cell finds its run again, whatever its state; `resume` goes on with a lost or stopped one, `replace`
+    ends the old one, keeps it aside and starts anew. Raises SpecError, PlanError, RunExistsError for a changed cell
+    without `replace`, NotConfirmedError where another kernel drives the run to be replaced and `take_over` is not
+    given.
     """
-    plans = plan(cell, base_dir=base_dir, **overrides)
-    for one in plans:
-        if one.errors:
-            message = "; ".join(f"{note.field}: {note.message}" for note in one.errors)
-            raise PlanError(f"{one.name}: {message}", hint=one.errors[0].hint)
-    return tuple(start(one, replace=replace, resume=resume, take_over=take_over) for one in plans)
+    asked = _asked(cell, overrides)
+    with _ahead(asked[0].spec):
+        plans = _plans(asked, cell, base_dir)
+        for one in plans:
+            if one.errors:
+                message = "; ".join(f"{note.field}: {note.message}" for note in one.errors)
+                raise PlanError(f"{one.name}: {message}", hint=one.errors[0].hint)
+        return tuple(start(one, replace=replace, resume=resume, take_over=take_over) for one in plans)
+
+
+def _ahead(spec: Spec) -> AbstractContextManager[None]:
+    """Let the backend begin while we plan; a run that is there already needs nothing."""
+    return backend_of(spec.backend).ahead(safe_name(spec.name) if spec.name else None)
 
 
 def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over: bool = False) -> Run:
@@ -111,7 +151,7 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
     from jupyter_gpudeploy.run import Run
 
     backend = backend_of(plan.backend)
-    existing = _find(backend, plan.name)
+    existing = _find(backend, plan.name, _place(plan))
     if existing is not None and (replace or _is_down(existing, plan)):
         existing.must_be_ours(take_over=take_over)
         existing.stop()
@@ -125,7 +165,7 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
             f"{plan.name} exists ({existing.state}) and the cell has changed: {'; '.join(changes)}",
             hint="--replace ends the old one and starts anew; or give a new name",
         )
-    if resume and existing.state is State.LOST:
+    if resume and existing.state in (State.LOST, State.STOPPED):
         backend.resume(existing.ref)
         return Run(backend, existing.ref, origin="resumed")
     return Run(backend, backend.launch(backend.render(plan)), origin="found")
@@ -151,29 +191,26 @@ def differences(run: Run, plan: Plan) -> list[str]:
 
 
 def runs(backend: str | None = None) -> RunList:
-    """Return every run that is there, newest first."""
-    from jupyter_gpudeploy.run import RunList
-
-    found = backend_of(backend)
-    return RunList(run for ref in found.find() if (run := _open(found, ref)) is not None)
+    """Return every run that is there, newest first; of one backend, or of all that are in use."""
+    return _listed(backend, lambda one: one.find())
 
 
 def replaced(backend: str | None = None) -> RunList:
     """Return the runs whose name another run has taken, newest first."""
-    from jupyter_gpudeploy.run import RunList
-
-    found = backend_of(backend)
-    return RunList(run for ref in found.find_archived() if (run := _open(found, ref)) is not None)
+    return _listed(backend, lambda one: one.find_archived())
 
 
 def attach(name: str, backend: str | None = None) -> Run:
-    """Return the run of that name, from whichever kernel it was launched. Raises RunNotFoundError."""
-    chosen = backend_of(backend)
-    run = _find(chosen, name) or _find(chosen, safe_name(name))
-    if run is None:
-        known = [ref.name for ref in chosen.find()]
+    """Return the run of that name, from whichever kernel it was launched. Raises RunNotFoundError.
+
+    Of several backends that have one, a run that is alive wins, then the newest.
+    """
+    chosen = [backend_of(one) for one in ([backend] if backend else backends_in_use())]
+    found = [run for one in chosen if (run := _find(one, name) or _find(one, safe_name(name))) is not None]
+    if not found:
+        known = [ref.name for one in chosen for ref in one.find()]
         raise RunNotFoundError(f"no run is called {name!r}", hint=did_you_mean(name, known))
-    return run
+    return found[0] if len(found) == 1 else max(found, key=lambda run: (not run.is_over, run.ref.created))
 
 
 def compare(*wanted: Run | str) -> pd.DataFrame:
@@ -187,8 +224,21 @@ def compare(*wanted: Run | str) -> pd.DataFrame:
     return frames.compare([run.parts() for run in chosen])
 
 
-def _find(backend: Backend, name: str) -> Run | None:
-    ref = next((ref for ref in backend.find() if ref.name == name), None)
+def _listed(backend: str | None, find: Callable[[Backend], Sequence[RunRef]]) -> RunList:
+    from jupyter_gpudeploy.run import RunList
+
+    chosen = [backend_of(one) for one in ([backend] if backend else backends_in_use())]
+    found = [run for one in chosen for ref in find(one) if (run := _open(one, ref)) is not None]
+    return RunList(sorted(found, key=lambda run: run.ref.created, reverse=True))
+
+
+def _place(plan: Plan) -> str:
+    return f"{plan.target.cluster}/{plan.target.namespace}" if plan.target is not None else ""
+
+
+def _find(backend: Backend, name: str, place: str | None = None) -> Run | None:
+    found = (ref for ref in backend.find() if ref.name == name and place in (None, ref.place))
+    ref = next(found, None)
     return None if ref is None else _open(backend, ref)
 
 

@@ -14,12 +14,14 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from jupyter_gpudeploy.patterns import lazy
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 LIMIT = 40
-_SAFE = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
-_HASHED = re.compile(r".*-[0-9a-f]{8}")
+_SAFE = lazy(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
+_HASHED = lazy(r".*-[0-9a-f]{8}")
 
 
 def safe_name(original: str, limit: int = LIMIT) -> str:

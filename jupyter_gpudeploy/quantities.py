@@ -7,7 +7,8 @@ Memory follows the Kubernetes quantity suffixes (`Ki Mi Gi Ti` binary, `k M G T`
 from __future__ import annotations
 
 import math
-import re
+
+from jupyter_gpudeploy.patterns import lazy
 
 _MEMORY = {
     "": 1,
@@ -18,7 +19,7 @@ _MEMORY = {
 }  # fmt: skip
 _LAST_OF_THREE = 999.5  # from here on three digits would round up to 1e+03
 _SECONDS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_QUANTITY = re.compile(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
+_QUANTITY = lazy(r"\s*([0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?)\s*([A-Za-z]*)\s*")
 _BINARY_STEP = 1024
 _DIGITS = 30
 _GREATEST = 10**_DIGITS

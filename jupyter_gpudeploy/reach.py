@@ -34,11 +34,6 @@ class Response:
         """The body as text, bad UTF-8 replaced."""
         return self.content.decode("utf-8", "replace")
 
-    @property
-    def is_ok(self) -> bool:
-        """Whether the status is 2xx."""
-        return 200 <= self.status < 300  # noqa: PLR2004 - HTTP's own numbers
-
     def json(self) -> Any:  # noqa: ANN401 - whatever the server sends
         """Return the body read as JSON. Raises BackendError that shows what came instead."""
         try:

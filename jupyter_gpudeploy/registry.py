@@ -11,10 +11,8 @@ Our own files win over entry points, so that installing a package never changes 
 
 from __future__ import annotations
 
-import difflib
 import importlib
-import pkgutil
-from importlib.metadata import entry_points
+import importlib.util
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import GpuDeployError
@@ -35,7 +33,7 @@ class Family:
 
     def load(self, name: str) -> Any:  # noqa: ANN401 - each family states its own type where it calls this
         """Return the member called `name`. Raises GpuDeployError that names the known ones and the nearest."""
-        if name in self._own():
+        if self._owns(name):
             return importlib.import_module(f"{self.package}.{name}").EXPORT
         for entry in self._foreign():
             if entry.name == name:
@@ -44,17 +42,29 @@ class Family:
         kind = self.package.rpartition(".")[2].removesuffix("s")
         raise GpuDeployError(f"no {kind} is called {name!r}", hint=did_you_mean(name, known))
 
+    def _owns(self, name: str) -> bool:
+        return _is_member(name) and importlib.util.find_spec(f"{self.package}.{name}") is not None
+
     def _own(self) -> tuple[str, ...]:
+        import pkgutil
+
         path = importlib.import_module(self.package).__path__
-        found = (module.name for module in pkgutil.iter_modules(path))
-        return tuple(name for name in found if name != "base" and not name.startswith("_"))
+        return tuple(module.name for module in pkgutil.iter_modules(path) if _is_member(module.name))
 
     def _foreign(self) -> Iterable[Any]:
+        from importlib.metadata import entry_points
+
         return entry_points(group=self.package)
+
+
+def _is_member(name: str) -> bool:
+    return name.isidentifier() and name != "base" and not name.startswith("_")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Return the way out for an unknown name: the nearest known one first, then all of them."""
+    import difflib
+
     known = list(known)
     near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     listed = "known: " + ", ".join(known) if known else "none is known"

@@ -6,13 +6,15 @@ asked, so any number of kernels can hold one, and losing one loses nothing.
 
 from __future__ import annotations
 
+import math
 import time
-from dataclasses import replace
+from pathlib import Path
 from threading import Event, RLock
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.collect import Collector
 from jupyter_gpudeploy.errors import BackendError, NotConfirmedError, RunFailedError, WaitTimeoutError
+from jupyter_gpudeploy.events.closing import Closing
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State, StateChange
@@ -23,7 +25,6 @@ from jupyter_gpudeploy.summary import Summary, summarize
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     import pandas as pd
     import plotly.graph_objects as go
@@ -32,6 +33,12 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import LogLine
     from jupyter_gpudeploy.reach import Response
+
+_LOOK_SECONDS = 0.05
+_END_SECONDS = 0.2  # the end itself is told at once
+
+
+_STOP_SECONDS = 30.0  # beyond the grace: a cluster takes its time
 
 
 class Run:
@@ -129,7 +136,8 @@ class Run:
                 best=self._best_task() if metrics else None,
                 log=self._last_lines(status, log_lines) if log_lines else (),
             )
-        return replace(summary, notices=[*summary.notices, *self._own_notices(status)])
+        problems = self._collector.problems() if metrics else []
+        return summary._replace(notices=[*summary.notices, *problems, *self._own_notices(status)])
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> Run:
         """Wait until the run has ended; a server, until it is ready. Return the run itself.
@@ -138,14 +146,17 @@ class Run:
         RunFailedError when it did not succeed.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
+        longest = _LOOK_SECONDS if self.kind in ("server", "manual") else _END_SECONDS
         pause = 0.02
-        while not self._is_waited_for(status := self.status()):
-            if deadline is not None and time.monotonic() >= deadline:
-                raise WaitTimeoutError(
-                    f"{self.name} is {status.state} after {format_seconds(timeout)}", hint="it goes on; wait again"
-                )
-            time.sleep(pause)
-            pause = min(pause * 1.5, 0.05)
+        with Closing(self._folder.path) as journal:
+            while not self._is_waited_for(status := self.status()):
+                left = math.inf if deadline is None else deadline - time.monotonic()
+                if left <= 0:
+                    raise WaitTimeoutError(
+                        f"{self.name} is {status.state} after {format_seconds(timeout)}", hint="it goes on; wait again"
+                    )
+                journal.wait(min(pause, left))
+                pause = min(pause * 1.5, longest)
         if check and status.state in (State.FAILED, State.LOST):
             raise RunFailedError(f"{self.name} {status.state}: {status.reason}", hint=self._failure_hint(status))
         return self
@@ -154,10 +165,10 @@ class Run:
         """End the run, all its processes and their children; return when it has ended."""
         if not self.is_over or self.state is State.LOST:
             self._backend.stop(self.ref, grace_seconds)
-            deadline = time.monotonic() + grace_seconds + 5
+            deadline = time.monotonic() + grace_seconds + _STOP_SECONDS
             while not self.is_over:
                 if time.monotonic() > deadline:
-                    raise BackendError(f"{self.name} has not ended in time", hint=f"see {self.folder}/supervisor.log")
+                    raise BackendError(f"{self.name} has not ended in time", hint=f"it was asked to; see {self.folder}")
                 time.sleep(0.05)
         return self
 
@@ -183,6 +194,12 @@ class Run:
 
         return frames.metrics(self.record, self._collected())
 
+    def logs_frame(self, task: int | None = None, last: int | None = None) -> pd.DataFrame:
+        """Return what was printed, one row a line (`frames.logs` says the columns). `last`: the end of each attempt."""
+        from jupyter_gpudeploy import frames
+
+        return frames.logs(self.record, self._located(), task, last)
+
     def trials(self) -> pd.DataFrame:
         """Return one row a task: parameters, last and best metrics, state, seconds, exit code."""
         from jupyter_gpudeploy import frames
@@ -198,9 +215,9 @@ class Run:
 
     def figure(self, kind: str = "compare", metric: str | None = None) -> go.Figure:
         """Return a plotly figure: `compare` shows the trials, `metrics` the curves over the steps."""
-        from jupyter_gpudeploy import figures
+        from jupyter_gpudeploy import figures, frames
 
-        wanted = metric or (self.record.get("metric") or {}).get("name")
+        wanted = metric or (self.record.get("metric") or {}).get("name") or frames.only(self._collected().names())
         if kind == "metrics":
             return figures.curves(self.metrics(), wanted, self.trials())
         if kind == "compare":
@@ -240,6 +257,31 @@ class Run:
         """Return the folder in which a task left its files (`GPUDEPLOY_OUTPUT` in its environment)."""
         return self._located().output(task)
 
+    def download(
+        self,
+        target: Path | str,
+        task: int | None = None,
+        path: str = "",
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Path]:
+        """Copy what the tasks left in their output folders into `target`, a folder a task; return the files.
+
+        With `task` that one alone, straight into `target`. `path` names a file or folder below the output folder. What
+        is there already and the same is not copied again. `progress(done, total)`: bytes of the task at hand.
+        """
+        place = Path(target)
+        if task is not None:
+            return self._backend.download(self.ref, task, place, path, progress)
+        found: list[Path] = []
+        for number in sorted(self.status().tasks):
+            found += self._backend.download(self.ref, number, place / str(number), path, progress)
+        return found
+
+    def forward(self, port: int, task: int = 0) -> str:
+        """Return a URL of this machine that leads to a port of a task, for as long as this kernel lives."""
+        return self._backend.forward(self.ref, port, task)
+
     def remove(self, *, yes: bool = False, take_over: bool = False) -> None:
         """Delete what is kept of a run that has ended. Raises NotConfirmedError without `yes`."""
         if not yes:
@@ -253,7 +295,7 @@ class Run:
         return self._backend.driver(self.ref)
 
     def resume(self) -> Run:
-        """Bring a lost run back: what has no recorded end runs anew, as a further attempt."""
+        """Go on with a lost or stopped run: what has not ended by itself runs anew; what is done stays."""
         self._backend.resume(self.ref)
         return self
 
@@ -312,7 +354,7 @@ class Run:
     def _last_lines(self, status: Status, count: int) -> list[str]:
         """Return the end of the log of what most wants to be seen: a failed task, else a living one, else the last."""
         order = {State.FAILED: 0, State.READY: 1, State.RUNNING: 1, State.STARTING: 1}
-        started = [task for task in status.tasks.values() if task.started is not None]
+        started = [task for task in status.tasks.values() if task.started is not None or task.attempt > 1]
         if not started:
             return []
         shown = min(started, key=lambda task: (order.get(task.state, 2), -(task.started or 0)))

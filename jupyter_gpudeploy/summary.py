@@ -5,8 +5,7 @@ Made without pandas or any front end, so that it is cheap enough to be made twic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.names import point_name
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 _DONE = (State.SUCCEEDED, State.FAILED)
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(NamedTuple):
     """One task. `seconds` is None before it started; `metrics` holds the last value of each."""
 
     task: int
@@ -35,9 +33,11 @@ class Row:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """One run. `seconds` is its age, or how long it took; `gpu_hours` what its tasks held of GPUs."""
+class Summary(NamedTuple):
+    """One run. `seconds` is its age, or how long it took; `gpu_hours` what its tasks held of GPUs.
+
+    `tries` is how often a task that fails is started at most.
+    """
 
     name: str
     title: str
@@ -56,6 +56,7 @@ class Summary:
     metric: str | None
     goal: str | None
     best: int | None
+    tries: int = 1
 
     @property
     def done(self) -> int:
@@ -112,6 +113,7 @@ def summarize(
         metric=metric.get("name"),
         goal=metric.get("goal"),
         best=best,
+        tries=1 + (record.get("retries") or 0),
     )
 
 

@@ -224,3 +224,46 @@ def test_threads_that_poll_at_the_same_time_count_nothing_twice(folder):
     for thread in threads:
         thread.join()
     assert [point.value for point in collector.points()] == list(map(float, range(3000)))
+
+
+def ended(state, task=0):
+    return [StateChange(1.0, State.RUNNING, task), StateChange(2.0, state, task)]
+
+
+def test_a_metric_file_that_never_came_is_told_once_when_the_task_has_succeeded(folder):
+    collector = Collector(folder)
+    collector.poll(RUNNING)
+    assert collector.problems() == []
+    collector.poll(Status.of(range(3), ended(State.FAILED)))
+    assert collector.problems() == [], "that it has failed is said already"
+    collector = Collector(folder)
+    for _ in range(2):
+        collector.poll(Status.of(range(3), [*ended(State.SUCCEEDED, 0), *ended(State.SUCCEEDED, 1)]))
+    file = folder.output(0) / "m.csv"
+    assert collector.problems() == [f"metric_files: {file}: it was never written (and 1 more like it)"]
+
+
+def test_a_metric_file_that_is_damaged_is_told_with_its_line_also_where_it_was_read_before(folder):
+    (folder.output(0) / "m.csv").write_text("epoch,phase\nx,train\n")
+    folder.log_file(0).write_text("loss=1\n" * 20_000)
+    said = [f"metric_files: {folder.output(0) / 'm.csv'}: line 2 has no number below the names of the columns"]
+    for _ in range(2):
+        collector = Collector(folder)
+        collector.poll(Status.of(range(3), ended(State.FAILED)))
+        assert collector.problems() == said
+    assert folder.cache_file(0).exists()
+
+
+def test_a_task_that_never_started_has_no_missing_file(folder):
+    collector = Collector(folder)
+    collector.poll(Status.of(range(3), [StateChange(1.0, State.STOPPED, 0)]))
+    assert collector.problems() == []
+
+
+def test_a_task_that_was_stopped_before_it_began_and_resumed_is_read(folder):
+    collector = Collector(folder)
+    stopped = [StateChange(1.0, State.STOPPED, 0)]
+    collector.poll(Status.of(range(3), stopped))
+    folder.log_file(0).write_text("loss=1.5\n")
+    collector.poll(Status.of(range(3), [*stopped, *ended(State.SUCCEEDED)]))
+    assert told(collector.points()) == [(0, "loss", 1.5, "stdout")]

@@ -103,9 +103,17 @@ def test_a_metric_that_is_not_there_is_told_with_the_nearest():
         figures.compare(trials(loss=[1.0]), "los")
     with pytest.raises(GpuDeployError, match="never printed; seen: loss"):
         figures.curves(history((0, 1, 1.0)), "acc")
-    for draw in (figures.compare, figures.curves):
-        with pytest.raises(GpuDeployError, match="which metric"):
-            draw(history((0, 1, 1.0)), None)
+    with pytest.raises(GpuDeployError, match="which metric"):
+        figures.compare(trials(loss=[1.0]), None)
+    two = history((0, 1, 1.0))
+    with pytest.raises(GpuDeployError, match="which metric"):
+        figures.curves(pd.concat([two, two.assign(metric="acc")]), None)
+
+
+def test_the_only_metric_need_not_be_named():
+    figure = figures.curves(history((0, 1, 1.0), (0, 2, 0.5)), None)
+    assert figure.layout.yaxis.title.text == "loss"
+    assert figure.data[0].y == (1.0, 0.5)
 
 
 def test_curves_are_named_by_their_trial_and_the_best_is_on_top():

@@ -165,7 +165,14 @@ def test_no_metric_at_all_and_none_asked_for_are_told(tmp_path):
     with pytest.raises(GpuDeployError, match="no metric was seen at all"):
         frames.best(*Sweep(tmp_path / "a", [{}], [""], LOSS).part)
     with pytest.raises(GpuDeployError, match="which metric"):
-        frames.best(*Sweep(tmp_path / "b", [{}], ["loss=1\n"]).part)
+        frames.best(*Sweep(tmp_path / "b", [{}], ["loss=1 acc=2\n"]).part)
+
+
+def test_the_only_metric_need_not_be_named_and_its_name_says_which_end_is_better(tmp_path):
+    best = frames.best(*Sweep(tmp_path / "a", [{"lr": 1}, {"lr": 2}], ["val_acc=0.5\n", "val_acc=0.9\n"]).part)
+    assert (best["trial"], best["metric"], best["goal"], best["value"]) == (1, "val_acc", "maximize", 0.9)
+    best = frames.best(*Sweep(tmp_path / "b", [{"lr": 1}, {"lr": 2}], ["loss=0.5\n", "loss=0.9\n"]).part)
+    assert (best["trial"], best["goal"]) == (0, "minimize")
 
 
 @pytest.mark.fault(54)

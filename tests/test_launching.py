@@ -1,11 +1,13 @@
 """The verbs in Python, on real processes."""
 
 import logging
+import time
 
 import pytest
 
 from jupyter_gpudeploy import attach, compare, launch, runs
 from jupyter_gpudeploy.errors import BackendError, PlanError, RunExistsError, RunNotFoundError
+from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.launching import plan, replaced
 
 
@@ -32,6 +34,11 @@ def test_a_handle_goes_on_showing_its_own_run_after_another_took_the_name():
     assert [run.uid for run in replaced()] == [old.uid]
     old.remove(yes=True)
     assert not replaced()
+
+
+def test_what_was_printed_is_a_table_too():
+    frame = launch(sweep(1, 2)).wait().logs_frame()
+    assert frame[["trial", "text"]].to_numpy().tolist() == [[0, "loss=1"], [1, "loss=2"]]
 
 
 def test_a_server_that_ended_is_started_again_by_its_cell_and_by_no_other(home):
@@ -168,3 +175,16 @@ def test_a_secret_that_the_program_prints_is_in_no_file(home, monkeypatch):
     files = [file for file in home.rglob("*") if file.is_file()]
     assert files
     assert not [file for file in files if secret.encode() in file.read_bytes()]
+
+
+def test_a_server_that_fails_shows_why_while_it_waits_for_its_next_attempt():
+    code = "import sys; print('no model here'); sys.exit(3)"
+    run = launch({"name": "web", "serve": "command", "run": f'python -c "{code}" {{port}}', "retries": 5})
+    deadline = time.monotonic() + 30
+    while (task := run.status().tasks[0]).state is not State.WAITING or task.attempt == 1:
+        assert time.monotonic() < deadline, task
+        time.sleep(0.01)
+    summary = run.summary()
+    assert summary.log == ["no model here"]
+    assert (summary.rows[0].attempt, summary.tries) == (2, 6)
+    assert summary.rows[0].reason == "exit code 3; attempt 2 in 1 s"

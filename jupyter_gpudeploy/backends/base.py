@@ -6,25 +6,28 @@ thread. Nothing it returns holds a process or a connection open except while a g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import LogLine, StateChange
-    from jupyter_gpudeploy.plan.types import Plan
+    from jupyter_gpudeploy.plan.types import Note, Plan, Target
+    from jupyter_gpudeploy.report import Report
     from jupyter_gpudeploy.sources.base import MetricSource
 
 
-@dataclass(frozen=True, slots=True)
-class Capabilities:
-    """What a backend can do. None = could not find out."""
+class Capabilities(NamedTuple):
+    """What a backend can do. None = could not find out. `target`: what is known of the cluster, where it is one."""
 
     backend: str
     where: str
+    target: Target | None = None
     gpus: int | None = None
     gpu_names: tuple[str, ...] = ()
     cpus: float | None = None
@@ -39,46 +42,60 @@ class Capabilities:
     kinds: frozenset[str] = frozenset({"job", "sweep", "server", "manual"})
 
 
-@dataclass(frozen=True, slots=True)
-class Rendering:
-    """What would be written: relative path -> text, in reading order. The same plan gives the same text."""
+class Rendering(NamedTuple):
+    """What would be written: relative path -> text, in reading order. The same plan gives the same text.
+
+    `payload`: what is no text, by the place in the files at which it stands; there its size and hash are shown.
+    """
 
     backend: str
     name: str
     fingerprint: str
     files: Mapping[str, str]
+    payload: Mapping[str, bytes] = MappingProxyType({})
 
     def __str__(self) -> str:
         return "\n".join(f"# --- {path}\n{text.rstrip()}\n" for path, text in self.files.items())
 
 
-@dataclass(frozen=True, slots=True)
-class RunRef:
-    """A run that exists, by whoever started it. `uid` is never given twice; `name` may be, one after the other."""
+class RunRef(NamedTuple):
+    """A run that exists, by whoever started it. `uid` is never given twice; `name` may be, one after the other.
+
+    `place` is where it lives, for a backend that has several places: `cluster/namespace`.
+    """
 
     backend: str
     name: str
     uid: str
     fingerprint: str
     created: float
+    place: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(NamedTuple):
     """Where a server is reached. `headers` belong on every request."""
 
     url: str
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = MappingProxyType({})
 
 
 class Backend(Protocol):
     """One place in which runs live."""
 
-    def capabilities(self) -> Capabilities:
-        """Say what can be done here. Cheap."""
+    def capabilities(self, cluster: str | None = None, namespace: str | None = None) -> Capabilities:
+        """Say what can be done here, or in that place for a backend that has several. Cheap."""
+
+    def advice(self, plan: Plan) -> Sequence[Note]:
+        """Return what a person should know of this plan here, beyond what Capabilities tell. Pure, as `render` is."""
 
     def render(self, plan: Plan) -> Rendering:
         """Return what `launch` would write. Pure: nothing is touched, the same plan gives the same text."""
+
+    def ahead(self, name: str | None) -> AbstractContextManager[None]:
+        """Begin what does not depend on the plan, while the plan is made; `launch` within the block profits from it.
+
+        `name`: of the run, where it is known. What was begun and not used by the end of the block leaves no trace.
+        """
 
     def launch(self, rendering: Rendering) -> RunRef:
         """Start it and return at once.
@@ -123,10 +140,39 @@ class Backend(Protocol):
         """Start one more command in a manual run's environment; return its task number. Raises BackendError."""
 
     def resume(self, ref: RunRef) -> None:
-        """Give a lost run a keeper again: what has no recorded end runs anew, as a further attempt."""
+        """Go on with a lost or stopped run: what has not ended by itself runs anew, as a further attempt.
+
+        When this returns, the run is not over. Raises BackendError for one that has nothing left to do.
+        """
 
     def stop(self, ref: RunRef, grace_seconds: float = 10) -> None:
         """Ask the run to end and return at once: terminate, then kill what is left after the grace."""
+
+    def forward(self, ref: RunRef, port: int, task: int = 0) -> str:
+        """Return a URL of this machine that leads to a port of a task, for as long as this process lives.
+
+        Raises BackendError while the task has no process.
+        """
+
+    def download(
+        self, ref: RunRef, task: int, target: Path, path: str = "", progress: Callable[[int, int], None] | None = None
+    ) -> list[Path]:
+        """Copy what a task left in its output folder, or `path` below it, into `target`; return the files.
+
+        What is there already and the same is not copied again. `progress(done, total)`, in bytes, is called as they
+        come. Raises BackendError for what cannot be had any more; what could be had is in `target` then.
+        """
+
+    def changes(self, rendering: Rendering) -> str:
+        """Return what launching it would change of the run of that name, as a unified diff; empty for nothing."""
+
+    def examine(self, cluster: str | None = None, namespace: str | None = None) -> Report:
+        """Look at the place itself: what is there, what we may do, what is free. Changes nothing and never fails."""
+
+    def keep_secret(
+        self, name: str, values: Mapping[str, str], *, cluster: str | None = None, namespace: str | None = None
+    ) -> None:
+        """Keep secret values under a name that cells can refer to. Raises BackendError where there is no such place."""
 
     def driver(self, ref: RunRef) -> str | None:
         """Return which other living kernel launched or took over this run ("pid 12 on host, since 14:02"), or None."""

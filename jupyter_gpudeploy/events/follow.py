@@ -60,10 +60,15 @@ class Tail:
 
     def until_now(self, *, ended: bool = False) -> Iterator[bytes]:
         """Yield every line that is there when this is called, as `raw` does; a flood that goes on does not hold it."""
+        for lines in self.batches(ended=ended):
+            yield from lines
+
+    def batches(self, *, ended: bool = False) -> Iterator[list[bytes]]:
+        """Yield the same lines, some megabytes at once."""
         found = self.raw(ended=ended, blocks=8)
         now = self._length
         while found:
-            yield from found
+            yield found
             found = self.raw(ended=ended, blocks=8) if self.offset < now else []
 
     def _size(self, descriptor: int) -> int:

@@ -10,6 +10,8 @@
       logs/             <task>.<attempt>.log, what each task printed, byte for byte
       metrics/          <task>.jsonl, what jupyter_gpudeploy.log() was given
       out/<task>/       where a task may leave files
+      out/<task>.json   of a task elsewhere: which of its files are here, and which are not
+      cache/            <task>.points, metrics that were read already; by readers, may be deleted at any time
 
 A journal is append-only. A writer that was killed can leave half a line: it is cut off when the next writer opens
 the file, so that nothing is ever glued to it, and readers stop at the last newline.
@@ -24,6 +26,15 @@ from pathlib import Path
 from typing import Any
 
 from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange
+
+
+def state_root() -> Path:
+    """Return where everything is kept: JUPYTER_GPUDEPLOY_HOME, else below the user's state folder."""
+    home = os.environ.get("JUPYTER_GPUDEPLOY_HOME")
+    if home:
+        return Path(home).expanduser().absolute()
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else Path.home() / ".local" / "state") / "jupyter_gpudeploy"
 
 
 class RunFolder:
@@ -65,9 +76,17 @@ class RunFolder:
         """Return what the task gave to `jupyter_gpudeploy.log`."""
         return self.path / "metrics" / f"{task}.jsonl"
 
+    def cache_file(self, task: int) -> Path:
+        """Return where the metrics of a task that has ended are kept once they were read."""
+        return self.path / "cache" / f"{task}.points"
+
     def output(self, task: int) -> Path:
         """Return the folder in which the task may leave files."""
         return self.path / "out" / str(task)
+
+    def balance_file(self, task: int) -> Path:
+        """Return what says which of the task's files were sent here: the record `outputs` of its last attempt."""
+        return self.path / "out" / f"{task}.json"
 
     def record(self) -> dict[str, Any]:
         """Return what was launched. Raises FileNotFoundError, and ValueError for a file that is no record."""
@@ -204,13 +223,13 @@ def _record(line: bytes) -> dict[str, Any] | None:
     return content if isinstance(content, dict) else None
 
 
-def write_atomically(file: Path, text: str, mode: int = 0o600) -> None:
+def write_atomically(file: Path, content: str | bytes, mode: int = 0o600) -> None:
     """Write a whole file or nothing: to a neighbour, then renamed over it. Safe from several threads."""
     neighbour = file.with_name(f".{file.name}.{os.getpid()}.{get_native_id()}")
     descriptor = os.open(neighbour, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            stream.write(text)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(content.encode() if isinstance(content, str) else content)
         neighbour.replace(file)
     except BaseException:
         neighbour.unlink(missing_ok=True)

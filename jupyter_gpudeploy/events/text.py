@@ -5,16 +5,21 @@ Every pattern here is linear in the length of the text, since a log line may be 
 
 from __future__ import annotations
 
-import re
+from typing import TYPE_CHECKING
 
-_CONTROL_SEQUENCE = re.compile(
+from jupyter_gpudeploy.patterns import lazy
+
+if TYPE_CHECKING:
+    import re
+
+_CONTROL_SEQUENCE = lazy(
     r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor moves, erasing
     r"|(?:\x1b\]|\x9d)[^\x07\x1b\x80-\x9f]*(?:\x07|\x1b\\|\x9c)"  # OSC: titles, hyperlinks (OSC 8)
     r"|(?:\x1b[PX^_]|[\x90\x98\x9e\x9f])[^\x1b\x80-\x9f]*(?:\x1b\\|\x9c)"  # DCS, SOS, PM, APC
     r"|\x1b[ -/]+[0-~]"  # character sets
     r"|\x1b[0-OQ-WYZ\\`-~]"  # one letter: reset, save the cursor
 )
-_UNSEEN = re.compile(
+_UNSEEN = lazy(
     "[\x00-\x08\x0a-\x1f\x7f-\x9f"
     "\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff"  # directions, separators, no width
     "\ud800-\udfff\U000e0000-\U000e007f]"  # halves of a pair, tags
@@ -43,6 +48,8 @@ def plain(text: str) -> str:
 
     Terminal sequences are taken out; tabs stay. The result can be encoded as UTF-8.
     """
+    if text.isascii() and text.isprintable():
+        return text
     return _UNSEEN.sub(_visible, strip_controls(overwritten(text)))
 
 

@@ -7,7 +7,6 @@ UsageError is not seen by nbval as a failing cell.
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.errors import GpuDeployError
@@ -16,16 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 
-@dataclass
 class Arguments:
     """What was asked. `names` are runs; `command` is what stands behind `exec NAME --`, word by word."""
 
-    verb: str
-    names: list[str] = field(default_factory=list)
-    command: list[str] = field(default_factory=list)
     output: str | None = None
     name: str | None = None
     backend: str | None = None
+    cluster: str | None = None
+    namespace: str | None = None
     gpus: int | None = None
     wait: bool = False
     dry_run: bool = False
@@ -36,12 +33,22 @@ class Arguments:
     follow: bool = False
     yes: bool = False
     all: bool = False
+    whole: bool = False
     help: bool = False
     tail: int | None = None
     trial: int | None = None
     grace: float | None = None
     timeout: float | None = None
     older: float | None = None
+    port: int | None = None
+    to: str | None = None
+    path: str | None = None
+    key: str | None = None
+
+    def __init__(self, verb: str) -> None:
+        self.verb = verb
+        self.names: list[str] = []
+        self.command: list[str] = []
 
 
 def _whole(text: str) -> int:
@@ -78,20 +85,27 @@ OPTIONS = {
         Option("output", ("-o", "--output"), "store the result in this variable", "VAR", _variable),
         Option("name", ("--name",), "what the run is called", "NAME"),
         Option("backend", ("--backend",), "where it runs", "BACKEND"),
+        Option("cluster", ("--cluster",), "the cluster: a profile of the settings file, or a context", "CLUSTER"),
+        Option("namespace", ("--namespace",), "the namespace on it", "NAMESPACE"),
         Option("gpus", ("--gpus",), "GPUs of each trial or replica", "N", _whole),
         Option("wait", ("--wait",), "wait until it has ended; fail where it fails"),
         Option("dry_run", ("--dry-run",), "show the plan, start nothing"),
         Option("replace", ("--replace",), "put this in the place of the run of that name"),
-        Option("resume", ("--resume",), "go on with what a lost run left undone"),
+        Option("resume", ("--resume",), "go on with what a lost or stopped run left undone"),
         Option("take_over", ("--take-over",), "drive the run from here, away from another kernel"),
         Option("plain", ("--plain",), "text only"),
         Option("tail", ("--tail",), "only the last N lines", "N", _whole),
         Option("follow", ("-f", "--follow"), "go on with what is printed from now on"),
-        Option("trial", ("--trial",), "the number of the trial or replica", "N", _whole),
+        Option("trial", ("--trial", "--task"), "the number of the trial, replica or command", "N", _whole),
         Option("grace", ("--grace",), "seconds between asking and killing", "SECONDS", _seconds),
         Option("timeout", ("--timeout",), "wait at most so long: 90s, 15m", "TIME", _seconds),
         Option("older", ("--older",), "those that ended longer ago: 12h, 7d", "AGE", _seconds),
+        Option("port", ("--port",), "the port, where it is not the server's", "PORT", _whole),
+        Option("to", ("--to",), "into this folder; its name unless said", "FOLDER"),
+        Option("path", ("--path",), "a file or folder below the output folder", "PATH"),
+        Option("key", ("--key",), "the key inside the Secret: token unless said", "KEY"),
         Option("all", ("--all",), "every run"),
+        Option("whole", ("--all",), "every line, however many there are"),
         Option("yes", ("-y", "--yes"), "do it without asking back"),
         Option("help", ("-h", "--help"), "say what can be written here"),
     )
@@ -106,14 +120,16 @@ class Verb(NamedTuple):
     options: tuple[str, ...] = ()
 
 
+_WHERE = ("backend", "cluster", "namespace")
 START = Verb(
     "[NAME]",
     "start what the cell says",
-    ("output", "wait", "dry_run", "replace", "resume", "take_over", "name", "backend", "gpus", "plain"),
+    ("output", "wait", "dry_run", "replace", "resume", "take_over", "name", *_WHERE, "gpus", "plain"),
 )
 CELL_VERBS = {
-    "plan": Verb("", "show what the cell would start", ("output", "name", "backend", "gpus", "plain")),
-    "show": Verb("", "print the files the cell would write", ("output", "name", "backend", "gpus")),
+    "plan": Verb("", "show what the cell would start", ("output", "name", *_WHERE, "gpus", "plain")),
+    "show": Verb("", "print the files the cell would write", ("output", "name", *_WHERE, "gpus")),
+    "diff": Verb("", "what the cell would change of the run of that name", ("output", "name", *_WHERE, "gpus")),
 }
 VERBS = {
     "help": Verb("[VERB]", "what can be written here"),
@@ -123,10 +139,14 @@ VERBS = {
     "watch": Verb("NAME", "the same as attach", ("output",)),
     "wait": Verb("NAME", "wait until it has ended; fail where it failed", ("output", "timeout", "plain")),
     "results": Verb("NAME ...", "one row a trial; of several runs, a comparison", ("output",)),
-    "logs": Verb("NAME", "what it printed", ("output", "trial", "tail", "follow")),
+    "logs": Verb("NAME", "what it printed; of a long log the end", ("output", "trial", "tail", "whole", "follow")),
     "exec": Verb("NAME -- COMMAND", "run a command in a manual run", ("output",)),
+    "forward": Verb("NAME", "a URL of this machine that leads to a port of it", ("output", "port", "trial")),
+    "download": Verb("NAME", "copy what it left in its output folder", ("output", "to", "trial", "path")),
+    "secret": Verb("NAME", "ask for a value, and keep it in a Secret of the cluster", ("key", *_WHERE)),
+    "doctor": Verb("", "what is there, what we may do, what is free", ("output", *_WHERE)),
     "stop": Verb("NAME ...", "end it, and everything it started", ("output", "grace", "all", "yes")),
-    "resume": Verb("NAME", "go on with what a lost run left undone", ("output", "wait", "plain")),
+    "resume": Verb("NAME", "go on with what a lost or stopped run left undone", ("output", "wait", "plain")),
     "plan": Verb("NAME", "what was decided when it was started", ("output",)),
     "show": Verb("NAME", "the cell and the record it was started from", ("output",)),
     "clean": Verb("NAME ...", "delete what is kept of runs that have ended", ("output", "all", "older", "yes")),

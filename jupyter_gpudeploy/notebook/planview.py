@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.notebook.sheet import Column, Sheet, clean, fixed, trials
@@ -18,8 +17,7 @@ if TYPE_CHECKING:
 TRIALS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class PlanCard:
+class PlanCard(NamedTuple):
     """Everything the display of a plan says, as plain text. `notes` are (level, sentence)."""
 
     title: str

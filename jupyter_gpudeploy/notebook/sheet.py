@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jupyter_gpudeploy.events.text import plain
 from jupyter_gpudeploy.events.types import State
@@ -24,8 +23,7 @@ RUNNING = (State.RUNNING, State.READY, State.STARTING)
 BAD = (State.FAILED, State.LOST)
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(NamedTuple):
     """One column of a table. Where there is no room, the columns of the highest `rank` go first."""
 
     title: str
@@ -35,8 +33,7 @@ class Column:
     role: Literal["", "state", "time"] = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Sheet:
+class Sheet(NamedTuple):
     """A table as text. `states` and `best` (an index) colour its rows; `more` says what is not shown."""
 
     columns: tuple[Column, ...]

@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 import os
 import time
+from getpass import getpass
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy import launching
 from jupyter_gpudeploy.errors import GpuDeployError, NotConfirmedError
 from jupyter_gpudeploy.events.text import plain
-from jupyter_gpudeploy.notebook import live
+from jupyter_gpudeploy.notebook import live, logs
 from jupyter_gpudeploy.notebook.arguments import help_text
 from jupyter_gpudeploy.notebook.reprs import Text, plan_bundle
 from jupyter_gpudeploy.quantities import format_memory
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -44,14 +46,12 @@ def cell_verb(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
         return
     if not cell.strip():
         raise GpuDeployError("the cell is empty", hint="write what to run below the line, or see %deploy help")
-    if asked.verb in ("plan", "show") or asked.dry_run:
+    if asked.verb in ("plan", "show", "diff") or asked.dry_run:
         _dry_run(shell, asked, cell)
         return
     started = launching.launch_all(
         cell,
-        name=asked.name,
-        backend=asked.backend,
-        gpus=asked.gpus,
+        **_overrides(asked),
         replace=asked.replace,
         resume=asked.resume,
         take_over=asked.take_over,
@@ -65,12 +65,19 @@ def cell_verb(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
             live.show(shell, run, plain=asked.plain)
 
 
+def _overrides(asked: Arguments) -> dict[str, Any]:
+    """Return the keys of the header that the line sets."""
+    return {key: getattr(asked, key) for key in ("name", "backend", "cluster", "namespace", "gpus")}
+
+
 def _dry_run(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
-    plans = launching.plan(cell, name=asked.name, backend=asked.backend, gpus=asked.gpus)
+    plans = launching.plan(cell, **_overrides(asked))
     _stored(shell, asked, _one_or_all(plans))
     for plan in plans:
         if asked.verb == "show":
             print(launching.render(plan))  # noqa: T201 - the answer, in the cell that asked
+        elif asked.verb == "diff":
+            print(launching.changes(plan) or f"{plan.name} is as the cell says")  # noqa: T201 - see above
         else:
             made = plan_bundle(plan)
             shell.display_pub.publish(data={"text/plain": made["text/plain"]} if asked.plain else made, metadata={})
@@ -124,13 +131,19 @@ def _results(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401
 def _logs(_shell: InteractiveShell, asked: Arguments) -> Text | None:
     run = launching.attach(asked.names[0])
     if asked.trial is not None and asked.trial not in run.status().tasks:
-        raise GpuDeployError(f"{run.name} has no trial {asked.trial}", hint=f"%deploy status {run.name} lists them")
+        kind = "trial" if run.kind == "sweep" else "task"
+        raise GpuDeployError(f"{run.name} has no {kind} {asked.trial}", hint=f"%deploy status {run.name} lists them")
+    is_cut = asked.tail is None and not asked.whole
     if not asked.follow:
-        text = run.logs(asked.trial, asked.tail)
-        return Text("\n".join(plain(line) for line in text.splitlines()))
+        if is_cut:
+            return Text(logs.shown(run, asked.trial))
+        return Text("\n".join(plain(line) for line in run.logs(asked.trial, asked.tail).splitlines()))
     shown = Valve()
+    task = asked.trial or 0
+    if is_cut and (hidden := logs.count(run, [task]) - logs.LINES) > 0:
+        shown.print(logs.note(run, [task], hidden))
     try:
-        for line in run.follow(asked.trial or 0, asked.tail):
+        for line in run.follow(task, logs.LINES if is_cut else asked.tail):
             shown.print(plain(line.text))
     except KeyboardInterrupt:
         shown.print(f"no longer following; {run.name} goes on. To see more: %deploy logs {run.name} -f", always=True)
@@ -148,6 +161,36 @@ def _exec(_shell: InteractiveShell, asked: Arguments) -> int | None:
         return None
     finally:
         shown.end()
+
+
+def _forward(_shell: InteractiveShell, asked: Arguments) -> str:
+    run = launching.attach(asked.names[0])
+    port = asked.port or (run.record["service"] or {}).get("port")
+    if port is None:
+        raise GpuDeployError(f"{run.name} is no server: which port?", hint=f"%deploy forward {run.name} --port 8888")
+    return run.forward(int(port), asked.trial or 0)
+
+
+def _download(_shell: InteractiveShell, asked: Arguments) -> list[Path]:
+    run = launching.attach(asked.names[0])
+    return run.download(asked.to or run.name, asked.trial, asked.path or "")
+
+
+def _secret(_shell: InteractiveShell, asked: Arguments) -> Text:
+    name, key = asked.names[0], asked.key or "token"
+    backend = launching.backend_of(asked.backend or "kubernetes")
+    value = getpass(f"value of {name}/{key}, not shown: ")
+    if not value:
+        raise GpuDeployError(f"{name} was not changed: no value was given", hint="run it again")
+    backend.keep_secret(name, {key: value}, cluster=asked.cluster, namespace=asked.namespace)
+    return Text(f"kept. In a cell: secrets: {{VARIABLE: {name}/{key}}}")
+
+
+def _doctor(_shell: InteractiveShell, asked: Arguments) -> Text:
+    chosen = asked.backend or ("kubernetes" if asked.cluster or asked.namespace else None)
+    report = launching.backend_of(chosen).examine(asked.cluster, asked.namespace)
+    role = f"\n\nThe Role to ask for:\n{report.role}" if report.role else ""
+    return Text(f"{report}{role}")
 
 
 def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Run, or a RunList
@@ -283,6 +326,10 @@ _LINE: dict[str, Callable[[Any, Arguments], Any]] = {
     "results": _results,
     "logs": _logs,
     "exec": _exec,
+    "forward": _forward,
+    "download": _download,
+    "secret": _secret,
+    "doctor": _doctor,
     "stop": _stop,
     "resume": _resume,
     "plan": _record,

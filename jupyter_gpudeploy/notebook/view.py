@@ -56,7 +56,8 @@ def card(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> C
     row = summary.rows[0] if summary.rows and not is_table else None
     failures = _failures(summary) if is_table else ()
     has_log = not is_table or State.FAILED in summary.counts
-    reason = summary.reason or (row.reason if row else "")
+    waits = row is not None and row.state is State.WAITING and row.attempt > 1
+    reason = row.reason if row and (waits or not summary.reason) else summary.reason
     return Card(
         title=clean(summary.title or summary.name),
         facts=_facts(summary),
@@ -66,7 +67,7 @@ def card(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> C
         shares=_shares(summary) if is_table else (),
         reason=clean(reason) if reason not in (str(summary.state), "") else "",
         url=clean(summary.url or "", 2000) or None,
-        values=_values(row) if row else (),
+        values=(*_attempt(row, summary.tries), *_values(row)) if row else (),
         sheet=trials(summary) if is_table else None,
         failures=failures,
         notices=(*_warnings(notes), *(clean(notice) for notice in summary.notices[-REASONS:])),
@@ -119,11 +120,13 @@ def _failures(summary: Summary) -> tuple[str, ...]:
 
 def _way_out(summary: Summary, *, is_table: bool) -> str:
     bad = [row.task for row in summary.rows if row.state in BAD]
-    if summary.state is State.LOST:
+    is_undone = summary.state is State.STOPPED and summary.kind in ("job", "sweep") and State.STOPPED in summary.counts
+    if summary.state is State.LOST or is_undone:
         return f"%deploy resume {clean(summary.name)}"
     if not bad:
         return ""
-    return f"%deploy logs {clean(summary.name)}" + (f" --trial {bad[0]}" if is_table else "")
+    option = "--trial" if summary.kind == "sweep" else "--task"
+    return f"%deploy logs {clean(summary.name)}" + (f" {option} {bad[0]}" if is_table else "")
 
 
 def _warnings(notes: Iterable[Any]) -> tuple[str, ...]:
@@ -137,6 +140,13 @@ def _warnings(notes: Iterable[Any]) -> tuple[str, ...]:
 
 def _get(note: Any, key: str) -> str:  # noqa: ANN401 - a Note, or what a record kept of one
     return str((note.get(key) if isinstance(note, dict) else getattr(note, key, "")) or "")
+
+
+def _attempt(row: Row, tries: int) -> tuple[tuple[str, str], ...]:
+    """Return which attempt this is, where it is not the first."""
+    if row.attempt == 1:
+        return ()
+    return (("attempt", f"{row.attempt} of {tries}" if row.attempt <= tries else str(row.attempt)),)
 
 
 def _values(row: Row) -> tuple[tuple[str, str], ...]:

@@ -6,11 +6,10 @@ literal `{name}`. `{output}`, `{port}`, `{host}`, `{seed}`, `{trial}` are filled
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from jupyter_gpudeploy.errors import PlanError
+from jupyter_gpudeploy.patterns import lazy
 from jupyter_gpudeploy.plan.types import Slot, Word
 from jupyter_gpudeploy.registry import did_you_mean
 
@@ -20,22 +19,26 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.plan.types import Argv
     from jupyter_gpudeploy.samplers.base import Scalar
 
-_PLACE = re.compile(r"\{\{[A-Za-z_][\w.-]*\}\}|\{([A-Za-z_][\w.-]*)\}")
-_NUMBER = re.compile(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-?inf|nan")
+_PLACE = lazy(r"\{\{[A-Za-z_][\w.-]*\}\}|\{([A-Za-z_][\w.-]*)\}")
+_NUMBER = lazy(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-?inf|nan")
 _SLOTS = {"output": Slot.OUTPUT, "port": Slot.PORT, "host": Slot.HOST, "python": Slot.PYTHON, "code": Slot.CODE}
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "csh", "tcsh", "busybox"})
-_SCRIPT_OPTION = re.compile(r"-[a-zA-Z]*c[a-zA-Z]*")
+_SCRIPT_OPTION = lazy(r"-[a-zA-Z]*c[a-zA-Z]*")
 _OPERATORS = frozenset({"&&", "||", "|", ";", ">", ">>", "<", "<<", "&", "2>&1", "|&"})
 
 
-@dataclass(frozen=True, slots=True)
-class Point:
-    """One trial's values. `flags` holds what true and false are on a command line, where the cell says so."""
+class Point(NamedTuple):
+    """One trial's values.
+
+    `flags` holds what true and false are on a command line, where the cell says so; `options` how the program spells
+    the option of a parameter, where that is another way.
+    """
 
     parameters: Mapping[str, Scalar]
     trial: int = 0
     seed: int = 0
     flags: Mapping[str, tuple[str, str]] | None = None
+    options: Mapping[str, str] | None = None
 
     def values(self) -> dict[str, Scalar]:
         """Return what the places of a word can be filled with."""
@@ -51,7 +54,8 @@ def expand(words: Sequence[str], point: Point, *, append: bool) -> Argv:
     if append:
         for name, value in point.parameters.items():
             if name not in used:
-                argv += [(text,) for text in _option(name, value, (point.flags or {}).get(name))]
+                option = (point.options or {}).get(name, name)
+                argv += [(text,) for text in _option(option, value, (point.flags or {}).get(name))]
     return tuple(parts for parts in argv if parts)
 
 

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.errors import PlanError
 from jupyter_gpudeploy.names import point_name, safe_name
-from jupyter_gpudeploy.plan import arguments
+from jupyter_gpudeploy.plan import arguments, cluster
 from jupyter_gpudeploy.plan.feasible import feasibility
 from jupyter_gpudeploy.plan.injection import unused
 from jupyter_gpudeploy.plan.program import Program, preset, program_of, split_words
 from jupyter_gpudeploy.plan.search import points
+from jupyter_gpudeploy.plan.spelling import spelled
 from jupyter_gpudeploy.plan.types import (
     Health,
     Kind,
@@ -59,12 +59,13 @@ def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "",
     found, notes = points(spec)
     working_dir = _working_dir(spec, program, base)
     requirements = _requirements(spec, base)
+    options = spelled(program.sources, spec.parameters) if program.append else {}
     plan = Plan(
         name=safe_name(spec.name or _default_name(spec, program)),
         title=spec.name or _default_name(spec, program),
         kind=kind,
         backend=capabilities.backend,
-        tasks=() if kind == "manual" else tuple(_tasks(spec, program, server, found)),
+        tasks=() if kind == "manual" else tuple(_tasks(spec, program, server, found, options)),
         fingerprint=_fingerprint(spec, program, working_dir, requirements),
         parallelism=spec.replicas if kind == "server" else min(spec.parallelism, max(len(found), 1)),
         resources=Resources(spec.gpus, spec.cpu, parse_memory(spec.memory) if spec.memory else None),
@@ -81,10 +82,22 @@ def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "",
         sources=program.sources,
         cell=cell or write(spec),
         spec=header_of(spec),
+        base=str(base.resolve()),
+        target=capabilities.target,
+        cluster=cluster.options(spec, capabilities.target, server) if capabilities.target else None,
     )
     needs = [needed for needed in (program.needs_module, server.needs_module if server else None) if needed]
-    own = [*_program_notes(program), *(unused(spec.code, list(spec.parameters)) if spec.code else [])]
-    return replace(plan, notes=_sorted([*remarks, *notes, *own, *feasibility(spec, plan, capabilities, needs)]))
+    own = [
+        *_program_notes(program),
+        *_option_notes(program, options),
+        *(unused(spec.code, list(spec.parameters)) if spec.code else []),
+    ]
+    return plan._replace(notes=_sorted([*remarks, *notes, *own, *feasibility(spec, plan, capabilities, needs)]))
+
+
+def with_notes(plan: Plan, notes: Sequence[Note]) -> Plan:
+    """Return the plan with further notes, the gravest first."""
+    return plan._replace(notes=_sorted([*plan.notes, *notes])) if notes else plan
 
 
 def header_of(spec: Spec) -> dict[str, Any]:
@@ -132,8 +145,7 @@ def _check_words(spec: Spec, program: Program, server: ServerPreset | None) -> N
         raise PlanError(f"serve: {spec.serve} needs model:", hint="for example model: Qwen/Qwen3-0.6B")
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(NamedTuple):
     """What a server preset reads of the cell."""
 
     model: str | None
@@ -146,12 +158,14 @@ class _Asked:
 _MODULE_MARK = "\0module\0"
 
 
-def _tasks(spec: Spec, program: Program, server: ServerPreset | None, found: Sequence[Params]) -> list[Task]:
+def _tasks(
+    spec: Spec, program: Program, server: ServerPreset | None, found: Sequence[Params], options: Mapping[str, str]
+) -> list[Task]:
     numbered = list(enumerate(found)) if server is None else [(n, found[0]) for n in range(spec.replicas)]
     flags = {name: axis.flags for name, axis in spec.parameters.items() if axis.flags}
     tasks = []
     for number, parameters in numbered:
-        point = arguments.Point(parameters, number, spec.seed, flags)
+        point = arguments.Point(parameters, number, spec.seed, flags, options)
         argv = _server_argv(spec, program, server, point) if server else _job_argv(program, point)
         tasks.append(
             Task(
@@ -248,8 +262,13 @@ def _program_notes(program: Program) -> list[Note]:
     return [Note("warning", "run", f"links lead out of the folder: {listed}", "they are not part of what is compared")]
 
 
+def _option_notes(program: Program, options: Mapping[str, str]) -> list[Note]:
+    listed = ", ".join(f"{name} as --{option}" for name, option in options.items())
+    return [Note("info", "parameters", f"{program.what} is given {listed}, as it spells that")] if options else []
+
+
 def _fingerprint(spec: Spec, program: Program, working_dir: Path, requirements: Sequence[str]) -> str:
     """Return what tells runs apart. A default that is written out is no change."""
-    header = spec.model_dump(mode="json", exclude={"code", *_NOT_WHAT_RUNS})
+    header = spec.model_dump(mode="json", exclude={"code", *_NOT_WHAT_RUNS}, exclude_defaults=True)
     content = json.dumps([header, program.digest, str(working_dir), requirements], sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from jupyter_gpudeploy.plan import cluster
 from jupyter_gpudeploy.plan.types import Note, Slot
 from jupyter_gpudeploy.quantities import format_memory
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.plan.types import Plan
     from jupyter_gpudeploy.spec.models import Spec
 
-_CLUSTER = "a cluster: no backend for one is installed"
+_CLUSTER = "--backend kubernetes"
 
 
 def feasibility(spec: Spec, plan: Plan, can: Capabilities, modules: Sequence[str]) -> list[Note]:
@@ -27,6 +28,7 @@ def feasibility(spec: Spec, plan: Plan, can: Capabilities, modules: Sequence[str
         *_memory(plan, can),
         *_reach(spec, can),
         *_software(plan, can, modules),
+        *([] if can.target else _without_cluster(spec, can)),
         *_left_out(spec),
     ]
 
@@ -78,6 +80,16 @@ def _reach(spec: Spec, can: Capabilities) -> Iterator[Note]:
     reference = next((key for key, value in spec.secrets.items() if "/" in value and ":" not in value), None)
     if reference and not can.routes:
         yield Note("error", f"secrets.{reference}", f"{can.where} has no Secrets", "env:NAME or file:PATH")
+
+
+def _without_cluster(spec: Spec, can: Capabilities) -> Iterator[Note]:
+    for key in cluster.KEYS:
+        if key not in spec.model_fields_set or getattr(spec, key) in (None, {}, []):
+            continue
+        if key == "schedule":
+            yield Note("error", key, f"{can.where} starts nothing by the clock", f"take it out, or {_CLUSTER}")
+        elif key not in ("upload", "keep_hours") and not (key == "expose" and spec.expose == "forward"):
+            yield Note("warning", key, f"has no meaning on {can.where}: left out", f"take it out, or {_CLUSTER}")
 
 
 def _software(plan: Plan, can: Capabilities, modules: Sequence[str]) -> Iterator[Note]:

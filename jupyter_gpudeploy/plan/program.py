@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
 
 from jupyter_gpudeploy.errors import PlanError
 from jupyter_gpudeploy.plan import sources
@@ -25,8 +25,7 @@ _HASHED_SIZE = 16 * 2**20
 SERVERS = Family("jupyter_gpudeploy.servers")
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(NamedTuple):
     """`lead` are fixed words, `words` those in which parameters are placed; `append`: the others follow as options.
 
     `digest` changes exactly when the user's text does. `script` is set for what a warm start can fork.
@@ -36,7 +35,7 @@ class Program:
     lead: tuple[Word, ...] = ()
     words: tuple[str, ...] = ()
     append: bool = True
-    files: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, str] = MappingProxyType({})
     sources: tuple[Source, ...] = ()
     working_dir: Path | None = None
     script: Word | None = None
@@ -55,6 +54,12 @@ def program_of(spec: Spec, base: Path, cell: str) -> Program:
     if isinstance(spec.run, str):
         return _from_text(spec.run, spec, base)
     return _command(list(spec.run), spec, base)
+
+
+def source_word(file: Path, base: Path) -> Word:
+    """Return the word that names a user's file: below the notebook's folder wherever the task runs, else its path."""
+    base = base.resolve()
+    return word(Slot.SOURCES, f"/{file.relative_to(base)}") if file.is_relative_to(base) else word(str(file))
 
 
 def split_words(value: str | Sequence[str], field: str) -> tuple[str, ...]:
@@ -106,13 +111,13 @@ def _from_text(text: str, spec: Spec, base: Path) -> Program:
     first = words[0]
     single = len(words) == 1
     if spec.entry_point is not None or (single and _is_folder(text, base)):
-        return _folder(sources.locate(text, base, allow_outside=allow), spec)
+        return _folder(sources.locate(text, base, allow_outside=allow), spec, base)
     if single and spec.serve in {"fastapi", "flask"}:
         return _module(text, spec, base)
     if first.endswith(".ipynb") and single:
-        return _notebook(sources.locate(first, base, allow_outside=allow), spec)
+        return _notebook(sources.locate(first, base, allow_outside=allow), spec, base)
     if first.endswith(".py"):
-        return _script(sources.locate(first, base, allow_outside=allow), spec, words[1:])
+        return _script(sources.locate(first, base, allow_outside=allow), spec, base, words[1:])
     return _command(list(words), spec, base)
 
 
@@ -120,19 +125,20 @@ def _is_folder(text: str, base: Path) -> bool:
     return text.endswith("/") or (base / Path(text).expanduser()).is_dir()
 
 
-def _script(file: Path, spec: Spec, more: Sequence[str] = ()) -> Program:
+def _script(file: Path, spec: Spec, base: Path, more: Sequence[str] = ()) -> Program:
     source = sources.source_of(file)
+    script = source_word(file, base)
     return Program(
         what=file.name,
-        lead=(word(Slot.PYTHON), word(str(file))),
+        lead=(word(Slot.PYTHON), script),
         words=(*more, *split_words(spec.args, "args")),
         sources=(source,),
-        script=word(str(file)),
+        script=script,
         digest=source.sha256,
     )
 
 
-def _folder(folder: Path, spec: Spec) -> Program:
+def _folder(folder: Path, spec: Spec, base: Path) -> Program:
     if spec.entry_point is None:
         scripts = sorted(file.name for file in folder.glob("*.py"))
         raise PlanError(
@@ -143,24 +149,24 @@ def _folder(folder: Path, spec: Spec) -> Program:
         raise PlanError(f"entry_point: {spec.entry_point!r} is no Python script", hint="or run: the command itself")
     return Program(
         what=f"{folder.name}/{spec.entry_point}",
-        lead=(word(Slot.PYTHON), word(str(entry))),
+        lead=(word(Slot.PYTHON), source_word(entry, base)),
         words=split_words(spec.args, "args"),
         sources=(sources.source_of(entry),),
         working_dir=folder,
-        script=word(str(entry)),
+        script=source_word(entry, base),
         digest=sources.folder_digest(folder),
         links=tuple(sources.links_outside(folder)),
     )
 
 
-def _notebook(file: Path, spec: Spec) -> Program:
+def _notebook(file: Path, spec: Spec, base: Path) -> Program:
     if spec.args:
         raise PlanError("a notebook takes no args:", hint="parameters: are put into its cell tagged `parameters`")
     source = sources.source_of(file)
     runner = (word(Slot.PYTHON), word("-m"), word("jupyter_gpudeploy.programs.notebook"))
     return Program(
         what=file.name,
-        lead=(*runner, word(str(file)), word(Slot.OUTPUT, "/", file.name)),
+        lead=(*runner, source_word(file, base), word(Slot.OUTPUT, "/", file.name)),
         append=False,
         sources=(source,),
         digest=source.sha256,
@@ -176,7 +182,7 @@ def _module(text: str, spec: Spec, base: Path) -> Program:
         words=split_words(spec.args, "args"),
         append=False,
         sources=(source,),
-        module=word(str(file)),
+        module=source_word(file, base),
         digest=source.sha256,
     )
 

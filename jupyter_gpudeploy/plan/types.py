@@ -8,8 +8,8 @@ ever joined into a line that a shell would read.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,6 +24,7 @@ class Slot(enum.StrEnum):
 
     PYTHON = "python"  # the interpreter
     CODE = "code"  # the folder that holds Plan.files
+    SOURCES = "sources"  # the notebook's folder, as the task sees it
     OUTPUT = "output"  # the folder in which this task may leave files
     HOST = "host"  # the address a server binds to
     PORT = "port"  # the port a server binds to
@@ -43,8 +44,7 @@ def fill(argv: Argv, values: Mapping[Slot, str]) -> list[str]:
     return ["".join(values[part] if isinstance(part, Slot) else part for part in parts) for parts in argv]
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
+class Note(NamedTuple):
     """A decision or a warning that a person should read before anything starts.
 
     `error`: it cannot be done here, and launching refuses. `warning`: it is done otherwise than asked.
@@ -60,8 +60,7 @@ class Note:
         return f"{self.field}: {self.message}" + (f"  → {self.hint}" if self.hint else "")
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(NamedTuple):
     """What one task asks for. None = whatever there is. `cpu` in processors, `memory` in bytes."""
 
     gpus: int = 0
@@ -69,24 +68,21 @@ class Resources:
     memory: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(NamedTuple):
     """What a comparison is about."""
 
     name: str
     goal: Literal["minimize", "maximize"]
 
 
-@dataclass(frozen=True, slots=True)
-class SecretRef:
+class SecretRef(NamedTuple):
     """Where a secret's value is to be found when a task starts; never the value."""
 
     source: Literal["env", "file", "cluster"]
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
+class Health(NamedTuple):
     """How a server says that it can take requests.
 
     `path` None: a listening socket of ours is enough. `strict`: only 2xx and 3xx are well, else anything below 500.
@@ -97,8 +93,7 @@ class Health:
     startup_seconds: float = 600.0
 
 
-@dataclass(frozen=True, slots=True)
-class Service:
+class Service(NamedTuple):
     """How a server is reached. `port` is the wish; a backend that cannot have it takes another and says why."""
 
     port: int
@@ -107,37 +102,95 @@ class Service:
     preset: str = "command"
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(NamedTuple):
     """One process to run: a trial of a sweep, the one task of a job, a replica of a server."""
 
     number: int
     name: str
     argv: Argv
-    parameters: Mapping[str, Scalar] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Scalar] = MappingProxyType({})
+    environment: Mapping[str, str] = MappingProxyType({})
     metric_files: tuple[Word, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Warm:
+class Warm(NamedTuple):
     """Fork each task from a template that has already imported `preload`. `script` is the program, run as __main__."""
 
     script: Word
     preload: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """A file of the user's that runs in place. `sha256` is of its bytes when the plan was made."""
 
     path: str
     sha256: str
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Everything that was decided. `fingerprint` is the same exactly when the same would be run."""
+class Target(NamedTuple):
+    """What is known of the cluster before anything is sent to it: its profile, and what was found there last time.
+
+    `kinds` are the optional kinds it serves (Route, JobSet, LocalQueue, ...); None = not known yet. The other fields
+    are what a cell gets that does not say it itself.
+    """
+
+    cluster: str
+    namespace: str
+    flavour: Literal["kubernetes", "openshift"] = "kubernetes"
+    kinds: frozenset[str] | None = None
+    image: str = ""
+    gpu_resource: str = "nvidia.com/gpu"
+    gpu_types: Mapping[str, str] = MappingProxyType({})
+    gpu_label: str = "nvidia.com/gpu.product"
+    node_selector: Mapping[str, str] = MappingProxyType({})
+    tolerations: tuple[str, ...] = ()
+    queue: str | None = None
+    priority: str | None = None
+    storage: str | None = None
+    storage_class: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    service_account: str | None = None
+    expose: str | None = None
+    gateway: str | None = None
+    monitoring: str | None = None
+
+
+class ClusterOptions(NamedTuple):
+    """What is decided for a cluster alone: the cell's word, else the target's, else a default.
+
+    `storage`: a size ("10Gi": a claim of the run's name, kept after it) or `claim:NAME`. `upload`: patterns below the
+    notebook's folder; None = decided by its size; () = nothing. `tolerations`: `key`, `key=value`, `key=value:Effect`.
+    `expose`: forward, route, httproute, ingress or loadbalancer. Times in seconds.
+    """
+
+    image: str
+    gpu_resource: str = "nvidia.com/gpu"
+    device_class: str | None = None
+    node_selector: Mapping[str, str] = MappingProxyType({})
+    tolerations: tuple[str, ...] = ()
+    queue: str | None = None
+    priority: str | None = None
+    storage: str | None = None
+    storage_class: str | None = None
+    shm: int | None = None
+    schedule: str | None = None
+    time_zone: str | None = None
+    keep_seconds: float = 7 * 86400.0
+    expose: str = "forward"
+    host: str | None = None
+    gateway: str | None = None
+    image_pull_secrets: tuple[str, ...] = ()
+    service_account: str | None = None
+    upload: tuple[str, ...] | None = None
+    nodes: int = 1
+    replicas: int = 1
+
+
+class Plan(NamedTuple):
+    """Everything that was decided. `fingerprint` is the same exactly when the same would be run.
+
+    `base` is the notebook's folder, `Slot.SOURCES` to a task. `target` and `cluster` are None on this machine.
+    """
 
     name: str
     title: str
@@ -147,9 +200,9 @@ class Plan:
     fingerprint: str
     parallelism: int = 1
     resources: Resources = Resources()
-    files: Mapping[str, str] = field(default_factory=dict)
-    environment: Mapping[str, str] = field(default_factory=dict)
-    secrets: Mapping[str, SecretRef] = field(default_factory=dict)
+    files: Mapping[str, str] = MappingProxyType({})
+    environment: Mapping[str, str] = MappingProxyType({})
+    secrets: Mapping[str, SecretRef] = MappingProxyType({})
     requirements: tuple[str, ...] = ()
     working_dir: str = "."
     max_seconds: float | None = None
@@ -160,7 +213,10 @@ class Plan:
     sources: tuple[Source, ...] = ()
     notes: tuple[Note, ...] = ()
     cell: str = ""
-    spec: Mapping[str, Any] = field(default_factory=dict)
+    spec: Mapping[str, Any] = MappingProxyType({})
+    base: str = "."
+    target: Target | None = None
+    cluster: ClusterOptions | None = None
 
     @property
     def errors(self) -> tuple[Note, ...]:

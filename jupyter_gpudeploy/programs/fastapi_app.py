@@ -6,7 +6,7 @@ import logging
 import sys
 from typing import Any
 
-from jupyter_gpudeploy.programs._loader import PROBE, application, arguments
+from jupyter_gpudeploy.programs._loader import PROBE, application, arguments, leave
 
 _GRACE_SECONDS = 5
 
@@ -17,7 +17,7 @@ def main(words: list[str]) -> None:
     try:
         import uvicorn
     except ImportError:
-        sys.exit("serve: fastapi needs uvicorn: pip install uvicorn")
+        leave("serve: fastapi needs uvicorn: pip install uvicorn")
     app = Quiet(application(file, name, "FastAPI"))
     logging.getLogger("uvicorn.access").addFilter(app.filter)
     uvicorn.run(app, host=host, port=port, timeout_graceful_shutdown=_GRACE_SECONDS)

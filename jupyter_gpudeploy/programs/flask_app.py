@@ -8,7 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.programs._loader import PROBE, application, arguments
+from jupyter_gpudeploy.programs._loader import PROBE, application, arguments, leave
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ def main(words: list[str]) -> None:
     try:
         from werkzeug.serving import WSGIRequestHandler, make_server
     except ImportError:
-        sys.exit("serve: flask needs flask: pip install flask")
+        leave("serve: flask needs flask: pip install flask")
 
     class Handler(WSGIRequestHandler):
         protocol_version = "HTTP/1.1"

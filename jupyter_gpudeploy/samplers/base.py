@@ -7,8 +7,7 @@ is the whole memory.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -17,8 +16,7 @@ Scalar = str | int | float | bool | None
 Params = dict[str, Scalar]
 
 
-@dataclass(frozen=True, slots=True)
-class Axis:
+class Axis(NamedTuple):
     """The values one parameter can take: listed, or a range with a distribution.
 
     `q` is the step to which a drawn number is rounded; `integer` says that numbers are whole.
@@ -39,8 +37,7 @@ class Axis:
         return bool(self.values)
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(NamedTuple):
     """A point that was asked for, and what came of it (None while unknown)."""
 
     parameters: Params

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -33,11 +34,31 @@ class ServeSpec(Protocol):
         """Further arguments."""
 
 
+class Container(NamedTuple):
+    """What is to be known of a server's own image, to run the server in it on a cluster.
+
+    `entry_point`: the leading words of `command` that stand for the image's entry point. `user`, `group`: who it runs
+    as where the cluster does not choose. `environment`: what is set beside the preset's own. `caches`: variables, each
+    with the folder below the cache that it names. `startup_variable`: names the seconds that loading may take. `drain`:
+    words that make it finish its requests when it is to end, for `drain_seconds`.
+    """
+
+    entry_point: tuple[str, ...] = ()
+    user: int = 1000
+    group: int = 1000
+    environment: Mapping[str, str] = MappingProxyType({})
+    caches: Mapping[str, str] = MappingProxyType({"HF_HOME": "hf"})
+    startup_variable: str = ""
+    drain: tuple[str, ...] = ()
+    drain_seconds: int = 60
+
+
 @dataclass(frozen=True, slots=True)
 class ServerPreset:
     """One server. In `command`, `{python}`, `{code}`, `{host}` and `{port}` are filled in by the backend.
 
-    `metric_names` maps our column to the names the server has used for it, newest first.
+    `metric_names` maps our column to the names the server has used for it, newest first. `api_key_env`: the variable
+    from which it takes the key that callers must bear; `api_key_flag`: the option, where there is no variable.
     """
 
     command: Callable[[ServeSpec], tuple[str, ...]]
@@ -51,6 +72,9 @@ class ServerPreset:
     metric_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     environment: Mapping[str, str] = field(default_factory=dict)
     image: str = ""
+    container: Container | None = None
+    api_key_env: str = ""
+    api_key_flag: str = ""
     needs_module: str | None = None
     """The Python module without which it cannot start on this machine."""
     needs_command: str | None = None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.servers.base import ServerPreset
+from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.servers.base import ServeSpec
@@ -31,5 +31,10 @@ EXPORT = ServerPreset(
         "running": ("llamacpp:requests_processing",),
     },
     image="ghcr.io/ggml-org/llama.cpp:server-cuda",
+    container=Container(
+        entry_point=("llama-server",),
+        caches={"LLAMA_CACHE": "llama", "HF_HOME": "hf"},
+    ),
+    api_key_env="LLAMA_API_KEY",
     needs_command="llama-server",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.servers.base import ServerPreset
+from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.servers.base import ServeSpec
@@ -43,5 +43,9 @@ EXPORT = ServerPreset(
     },
     environment={"SGLANG_ENABLE_HEALTH_ENDPOINT_GENERATION": "0"},
     image="docker.io/lmsysorg/sglang:v0.5.23",
+    container=Container(
+        caches={"HF_HOME": "hf", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"},
+    ),
+    api_key_flag="--api-key",
     needs_command="sglang",
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.servers.base import ServerPreset
+from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.servers.base import ServeSpec
@@ -29,5 +29,6 @@ EXPORT = ServerPreset(
         "kv_cache": ("trtllm_kv_cache_utilization",),
     },
     image="nvcr.io/nvidia/tensorrt-llm/release:1.3.0rc6",
+    container=Container(),
     needs_command="trtllm-serve",
 )

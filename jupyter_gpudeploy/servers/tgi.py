@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.servers.base import ServerPreset
+from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.servers.base import ServeSpec
@@ -30,6 +30,11 @@ EXPORT = ServerPreset(
         "running": ("tgi_batch_current_size",),
     },
     image="ghcr.io/huggingface/text-generation-inference:3.3.7",
+    container=Container(
+        entry_point=("text-generation-launcher",),
+        drain=("--graceful-termination-timeout", "90"),
+        drain_seconds=90,
+    ),
     needs_command="text-generation-launcher",
     warning="TGI is no longer developed: vllm and sglang serve the same models",
 )

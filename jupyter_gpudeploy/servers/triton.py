@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.servers.base import ServerPreset
+from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.servers.base import ServeSpec
@@ -28,5 +28,6 @@ EXPORT = ServerPreset(
         "queue_depth": ("nv_inference_pending_request_count",),
     },
     image="nvcr.io/nvidia/tritonserver:26.07-py3",
+    container=Container(),
     needs_command="tritonserver",
 )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.servers.base import ServerPreset
+from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.servers.base import ServeSpec
@@ -39,5 +39,21 @@ EXPORT = ServerPreset(
         "kv_cache": ("vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc"),
     },
     image="docker.io/vllm/vllm-openai:v0.33.0",
+    container=Container(
+        entry_point=("vllm", "serve"),
+        user=2000,  # the image's own user, of the group 0
+        group=0,
+        environment={"VLLM_NO_USAGE_STATS": "1"},
+        caches={
+            "HF_HOME": "hf",
+            "VLLM_CACHE_ROOT": "vllm",
+            "TORCHINDUCTOR_CACHE_DIR": "inductor",
+            "TRITON_CACHE_DIR": "triton",
+        },
+        startup_variable="VLLM_ENGINE_READY_TIMEOUT_S",
+        drain=("--shutdown-timeout", "90"),  # 0 unless said: requests would be cut off at once
+        drain_seconds=90,
+    ),
+    api_key_env="VLLM_API_KEY",
     needs_command="vllm",
 )

@@ -11,12 +11,12 @@ so nothing of a secret is in the exception, its cause or its context.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pydantic import ValidationError
 
 from jupyter_gpudeploy.errors import Problem, SpecError
+from jupyter_gpudeploy.patterns import lazy
 from jupyter_gpudeploy.spec.draft import Draft, Source
 from jupyter_gpudeploy.spec.fields import MistakesError
 from jupyter_gpudeploy.spec.lines import Lines
@@ -35,16 +35,15 @@ KEYS = frozenset(Spec.model_fields) - {"code"}
 GUIDE_SECTIONS = frozenset(
     {"deployment", "application", "inference", "resources", "monitoring", "experiment", "experiment_tracking"}
 )
-_KEY = re.compile(r"([\"']?)([\w-]+)\1\s*:(?:\s|$)")
-_WIZARD = re.compile(r"^[ \t]*(?:\$ )?make wizard\b.*\bPROJECT=", re.MULTILINE)
-_FENCE = re.compile(r"^[ \t]*```.*$", re.MULTILINE)
+_KEY = lazy(r"([\"']?)([\w-]+)\1\s*:(?:\s|$)")
+_WIZARD = lazy(r"^[ \t]*(?:\$ )?make wizard\b.*\bPROJECT=", re.MULTILINE)
+_FENCE = lazy(r"^[ \t]*```.*$", re.MULTILINE)
 _SWITCH_WORDS = frozenset({"yes", "no", "on", "off", "Yes", "No", "On", "Off", "YES", "NO", "ON", "OFF"})
 
 Result = TypeVar("Result")
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(NamedTuple):
     """What a cell asks for, and what of it was understood otherwise than written."""
 
     spec: Spec
@@ -192,7 +191,7 @@ def _contradictions_besides(wrong: set[str], draft: Draft) -> list[Problem]:
         for cause in causes:
             if isinstance(cause, MistakesError):
                 cause.mistakes = tuple(one for one in cause.mistakes if not touched.intersection(one.about))
-        return explain(error, Draft(rest, draft.sources, start=draft.start))
+        return explain(error, Draft(draft.start, rest, draft.sources))
     return []
 
 

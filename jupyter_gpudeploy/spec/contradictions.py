@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpudeploy.spec.models import Spec
 
-_OF_SERVERS = ("port", "health", "replicas", "route", "app", "model")
+_OF_SERVERS = ("port", "health", "replicas", "route", "app", "model", "expose", "host", "gateway")
 
 
 def found(spec: Spec) -> list[Mistake]:

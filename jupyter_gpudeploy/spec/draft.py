@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +12,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.spec.yaml import Document, Path
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """Where the value of a key was written: a fixed place, or a path into a document. `label` is its name there."""
 
     label: str
@@ -42,15 +40,17 @@ class Source:
         return dotted(path), self.document.where(path) if key else self.document.where_value(path)
 
 
-@dataclass
 class Draft:
     """Values as the schema names them, and what is wrong already. `start` is the line of the cell where this begins."""
 
-    values: dict[str, Any] = field(default_factory=dict)
-    sources: dict[str, Source] = field(default_factory=dict)
-    remarks: list[Remark] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)
-    start: int = 1
+    def __init__(
+        self, start: int = 1, values: dict[str, Any] | None = None, sources: dict[str, Source] | None = None
+    ) -> None:
+        self.start = start
+        self.values = {} if values is None else values
+        self.sources = {} if sources is None else sources
+        self.remarks: list[Remark] = []
+        self.problems: list[Problem] = []
 
     def put(self, key: str, value: Any, source: Source) -> None:  # noqa: ANN401 - anything may stand in a cell
         """Set a key."""

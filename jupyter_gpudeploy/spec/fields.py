@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from jupyter_gpudeploy.patterns import lazy
 from jupyter_gpudeploy.quantities import kubernetes_memory, parse_cpu, parse_memory, parse_seconds
 
 if TYPE_CHECKING:
@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 Scalar = str | int | float | bool | None
 LONGEST_NAME = 200
 _LEAST_MEMORY = 2**20
-_ENVIRONMENT_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_PARAMETER_NAME = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
-_PROGRAM_CHANGING = re.compile(r"LD_.*|DYLD_.*|PYTHON(PATH|HOME|STARTUP|INSPECT)|BASH_ENV|ENV|IFS|PATH")
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|[a-z0-9][a-z0-9.-]*/[\w.-]+")
+_ENVIRONMENT_NAME = lazy(r"[A-Za-z_][A-Za-z0-9_]*")
+_PARAMETER_NAME = lazy(r"[A-Za-z_][\w.-]*", re.ASCII)
+_PROGRAM_CHANGING = lazy(r"LD_.*|DYLD_.*|PYTHON(PATH|HOME|STARTUP|INSPECT)|BASH_ENV|ENV|IFS|PATH")
+_REFERENCE = lazy(r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\0]+|[a-z0-9][a-z0-9.-]*/[\w.-]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake:
+class Mistake(NamedTuple):
     """One thing wrong. `at` leads from the checked value to the part meant; `about` are the keys it is about."""
 
     message: str
@@ -52,16 +51,20 @@ class Strict(BaseModel):
     )
 
 
-def one_line(text: str) -> str:
-    """Return `text`. Raises ValueError for control characters, a line feed among them."""
-    if not all(character.isprintable() for character in text):
-        raise ValueError("must be one line of printable characters")
-    return text
+def no_items() -> list[Any]:
+    """Return an empty list. As a default instead of `list`, whose signature pydantic must have parsed from text."""
+    return []
 
 
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not hold a NUL character: no program can be given one")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if not all(character.isprintable() for character in _without_nul(text)):
+        raise ValueError("must be one line of printable characters")
     return text
 
 
@@ -112,7 +115,7 @@ def _reference(text: str) -> str:
 
 
 Text = Annotated[str, BeforeValidator(_as_text), AfterValidator(_without_nul)]
-Line = Annotated[Text, AfterValidator(one_line)]
+Line = Annotated[str, BeforeValidator(_as_text), AfterValidator(_one_line)]
 EnvironmentName = Annotated[str, AfterValidator(_environment_name)]
 ParameterName = Annotated[str, AfterValidator(_parameter_name)]
 Reference = Annotated[str, AfterValidator(_reference)]

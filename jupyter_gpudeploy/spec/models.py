@@ -3,12 +3,11 @@
 One flat set of keys. Whatever is wrong is reported at once (`spec.cell` puts the line and column of the cell to each
 mistake). Numbers are strict: `gpus: true` is not 1. The same schema makes the JSON Schema of the wizard, the
 completion and the reference documentation (`json_schema`).
+
+Here and in the other files of models, annotations are values, not postponed: pydantic would compile the text of each.
 """
 
-from __future__ import annotations
-
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -31,6 +30,7 @@ from jupyter_gpudeploy.spec.fields import (
     Switch,
     Text,
     Whole,
+    no_items,
 )
 from jupyter_gpudeploy.spec.parameters import Distribution, Parameter
 from jupyter_gpudeploy.spec.parts import HealthSpec, MetricSpec, TrackingSpec, likely_goal
@@ -56,13 +56,14 @@ __all__ = [
 
 TEXT_FIELDS = (
     "name", "description", "run", "serve", "args", "entry_point", "app", "model", "env", "secrets", "requirements",
-    "working_dir", "metric_files", "tracking", "backend", "cluster", "namespace",
+    "working_dir", "metric_files", "tracking", "backend", "cluster", "namespace", "image", "gpu_type", "gpu_resource",
+    "node_selector", "tolerations", "queue", "priority", "storage", "schedule", "time_zone", "expose", "host",
+    "gateway", "image_pull_secrets", "service_account",
 )  # fmt: skip
 """The keys whose values are text: `env: {VERSION: 1.10}` is meant as it is spelled."""
 
 
-@dataclass(frozen=True, slots=True)
-class Remark:
+class Remark(NamedTuple):
     """What was understood otherwise than written, or left out. `field` is as in the cell."""
 
     field: str
@@ -127,7 +128,7 @@ class Spec(Strict):
         examples=[{"HF_TOKEN": "env:HF_TOKEN"}],
     )
     requirements: Text | list[Text] = Field(
-        default_factory=list,
+        default_factory=no_items,
         description="packages, or a requirements file, beyond what the environment has",
         examples=[["scikit-learn"]],
     )
@@ -145,7 +146,7 @@ class Spec(Strict):
         examples=[["numpy"]],
     )
     metric_files: list[Text] = Field(
-        default_factory=list,
+        default_factory=no_items,
         description="csv or json files with metrics; {name} and {output} are replaced",
         examples=[["{output}/log.csv"]],
     )
@@ -153,6 +154,43 @@ class Spec(Strict):
     port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(None, description="the server's port", examples=[8000])
     health: HealthSpec | None = Field(None, description="the path that says the server is ready", examples=["/health"])
     route: Switch = Field(False, description="reachable from outside the cluster", examples=[True])
+
+    image: Line | None = Field(None, description="the container image, on a cluster", examples=["python:3.12-slim"])
+    gpu_type: Line | None = Field(
+        None, description="the GPU model: a name of the settings file, or the node's label", examples=["H100"]
+    )
+    gpu_resource: Line | None = Field(
+        None,
+        description="what a GPU is called on the cluster; device-class:NAME asks for it by a ResourceClaim",
+        examples=["nvidia.com/mig-1g.10gb"],
+    )
+    node_selector: dict[Line, Text] = Field(
+        default_factory=dict, description="labels that a node must have", examples=[{"pool": "gpu"}]
+    )
+    tolerations: list[Line] = Field(
+        default_factory=no_items, description="taints borne: key, key=value, key=value:Effect", examples=[["gpu"]]
+    )
+    queue: Line | None = Field(None, description="the Kueue LocalQueue", examples=["team-a"])
+    priority: Line | None = Field(None, description="the PriorityClass of the pods")
+    storage: Line | None = Field(
+        None, description="a volume for outputs and caches: its size, or claim:NAME", examples=["20Gi"]
+    )
+    shm: Memory | None = Field(None, description="size of /dev/shm on a cluster", examples=["8Gi"])
+    upload: Switch | list[Text] | None = Field(
+        None, description="files that go to the cluster, below the notebook's folder; false: none", examples=[["src"]]
+    )
+    schedule: Line | None = Field(None, description="when it runs, again and again, as in cron", examples=["0 6 * * *"])
+    time_zone: Line | None = Field(None, description="of schedule:", examples=["Europe/Madrid"])
+    expose: Literal["forward", "route", "httproute", "ingress", "loadbalancer"] | None = Field(
+        None, description="how a server is reached from outside its cluster"
+    )
+    host: Line | None = Field(None, description="the host name of expose:", examples=["chat.example.org"])
+    gateway: Line | None = Field(None, description="namespace/name of the Gateway of expose: httproute")
+    image_pull_secrets: list[Line] = Field(default_factory=no_items, description="Secrets that open the registry")
+    service_account: Line | None = Field(None, description="the ServiceAccount of the pods")
+    keep_hours: Annotated[Number, Field(gt=0)] | None = Field(
+        None, description="how long a cluster keeps what has ended", examples=[168]
+    )
 
     tracking: TrackingSpec | None = Field(
         None, description="an experiment tracker to report to as well", examples=[{"backend": "mlflow"}]
@@ -209,7 +247,7 @@ class Spec(Strict):
         return any(axis.values is None or len(axis.values) > 1 for axis in self.parameters.values())
 
 
-def _refuse(mistakes: Iterable[Mistake]) -> None:
+def _refuse(mistakes: "Iterable[Mistake]") -> None:
     if found := list(mistakes):
         raise MistakesError(found)
 

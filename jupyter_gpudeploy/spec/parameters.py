@@ -1,7 +1,5 @@
 """One axis of a sweep."""
 
-from __future__ import annotations
-
 import math
 from typing import Annotated, Any, Literal, Self
 

@@ -1,15 +1,14 @@
 """The values of a header that have keys of their own: metric, tracking, health."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from jupyter_gpudeploy.spec.fields import Line, Seconds, Strict
+from jupyter_gpudeploy.patterns import lazy
+from jupyter_gpudeploy.spec.fields import Line, Seconds, Strict, no_items
 
-_BETTER_HIGH = re.compile(
+_BETTER_HIGH = lazy(
     r"(acc|accuracy|auc|auroc|f1|map|ap|bleu|rouge|score|precision|recall|r2|reward|iou|dice|mcc|mrr|ndcg|psnr|ssim"
     r"|throughput)[0-9]*"
 )
@@ -28,7 +27,7 @@ class TrackingSpec(Strict):
     backend: Line = Field(description="wandb, mlflow or tensorboard")
     project: Line | None = Field(None, description="the tracker's project or experiment")
     entity: Line | None = Field(None, description="the tracker's team or user")
-    tags: list[Line] = Field(default_factory=list, description="labels to find the run by")
+    tags: list[Line] = Field(default_factory=no_items, description="labels to find the run by")
 
 
 class HealthSpec(Strict):

@@ -12,6 +12,7 @@ from jupyter_gpudeploy.registry import did_you_mean
 from jupyter_gpudeploy.spec.draft import reachable
 from jupyter_gpudeploy.spec.fields import MistakesError
 from jupyter_gpudeploy.spec.models import HealthSpec, MetricSpec, Parameter, Spec, TrackingSpec
+from jupyter_gpudeploy.spec.tokens import HIDDEN, names_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -44,6 +45,7 @@ _LIMIT = {
 _ANY_SCALAR = frozenset({"text", "a number", "true or false"})
 _LONGEST_SHOWN = 40
 _LONGEST_LIST = 12
+_SHORTEST_TOKEN = 8
 
 
 def explain(error: ValidationError, draft: Draft) -> list[Problem]:
@@ -51,12 +53,24 @@ def explain(error: ValidationError, draft: Draft) -> list[Problem]:
     groups: dict[tuple[str | int, ...], list[ErrorDetails]] = {}
     for details in error.errors(include_url=False):
         groups.setdefault(_path(details["loc"], draft), []).append(details)
-    return [
+    problems = [
         problem
         for path, details in groups.items()
         if not _is_other_branch(path, details, groups)
         for problem in _problems(path, details, draft)
     ]
+    return _listed_once(problems)
+
+
+def _listed_once(problems: list[Problem]) -> list[Problem]:
+    """Return the problems; a long list of what is known stands at the first of them alone."""
+    told: set[str] = set()
+    found = []
+    for problem in problems:
+        is_again = problem.hint in told and problem.hint.startswith("known: ")
+        told.add(problem.hint)
+        found.append(problem._replace(hint="known: see above") if is_again else problem)
+    return found
 
 
 def unknown_key(key: str, known: Sequence[str], source: Source, rest: Sequence[str] = ()) -> Problem:
@@ -65,6 +79,8 @@ def unknown_key(key: str, known: Sequence[str], source: Source, rest: Sequence[s
     inside = label.rpartition(".")[0]
     meant = None if inside else _MEANT.get(key)
     hint = f"did you mean {meant!r}?" if meant else did_you_mean(key, known)
+    if not inside and hint.startswith("known:") and names_secret(key):
+        hint = f"for what no cell should hold: secrets: {{{key.upper()}: env:{key.upper()}}}"
     if len(known) > _LONGEST_LIST:
         hint = re.sub(r"(did you mean .*\?) known:.*", r"\1", hint)
     return Problem(f"there is no key {key!r}{f' in {inside}:' if inside else ''}", hint, line, column, label)
@@ -97,6 +113,8 @@ def _problems(path: tuple[str | int, ...], details: Sequence[ErrorDetails], draf
             yield from _mistakes(path, cause, draft)
         elif detail["type"] == "extra_forbidden":
             *above, key = path
+            if set(str(key)) == {HIDDEN} and len(str(key)) > _SHORTEST_TOKEN:
+                continue  # it was a token: that is said already
             known = list(_INNER[str(above[0])].model_fields) if above else KEYS
             yield unknown_key(str(key), known, draft.source(str(path[0])), [str(part) for part in path[1:]])
         else:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import ast
-import re
 import warnings
 from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.errors import Problem
+from jupyter_gpudeploy.patterns import lazy
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.spec.lines import Lines
 
-_BEGINS_LIKE_PYTHON = re.compile(
+_BEGINS_LIKE_PYTHON = lazy(
     r"(?:import|from|def|class|for|while|if|with|try|async|return|global|assert|raise|del|print)\b(?!\s*:)"
     r"|[@%!]|\w+(?:\.\w+)*(?:\s*[-+*/]?=[^=]|\()|\"\"\"|'''"
 )

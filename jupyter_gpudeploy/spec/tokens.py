@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import Problem
+from jupyter_gpudeploy.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 HIDDEN = "x"
 HINT = "keep it in the environment or a file and name that: secrets: {NAME: env:NAME}"
 
-_TOKEN = re.compile(
+_TOKEN = lazy(
     r"\b(hf_[A-Za-z0-9]{20,}"  # Hugging Face
     r"|sk-(?=[\w-]{0,200}\d)(?=[\w-]{0,200}(?:[A-Z]|[a-z0-9]{16}))[\w-]{20,}"  # OpenAI and those who follow it
     r"|gh[pousr]_[A-Za-z0-9]{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}"
@@ -27,8 +28,8 @@ _TOKEN = re.compile(
     r"|eyJ[\w-]{10,2000}\.[\w-]{10,8000}\.[\w-]{5,})"  # JSON web token
     r"|-----BEGIN [A-Z ]*PRIVATE KEY-----(?:[\s\S]*?-----END [A-Z ]*PRIVATE KEY-----)?"
 )
-_PLACEHOLDER = re.compile(r"[A-Za-z]+[_-](?:[xX]+|x*\.\.\.)")
-_SECRET_NAME = re.compile(r"(?:.*_)?(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)", re.IGNORECASE)
+_PLACEHOLDER = lazy(r"[A-Za-z]+[_-](?:[xX]+|x*\.\.\.)")
+_SECRET_NAME = lazy(r"(?:.*_)?(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|ACCESS_?KEY|PRIVATE_?KEY)", re.IGNORECASE)
 _SHORTEST = 6
 
 
@@ -40,6 +41,11 @@ def secret_like(text: str) -> re.Match[str] | None:
 def holds_secret(name: str, value: str) -> bool:
     """Return whether an environment variable of that name with that value is a secret, told by its name."""
     return bool(_SECRET_NAME.fullmatch(name)) and len(value) >= _SHORTEST and not value.isdigit()
+
+
+def names_secret(name: str) -> bool:
+    """Return whether a key of that name holds a secret: `hf_token`, `password`."""
+    return _SECRET_NAME.fullmatch(name) is not None
 
 
 def hide(text: str, lines: Lines) -> tuple[str, list[Problem]]:

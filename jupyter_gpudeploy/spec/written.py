@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.patterns import lazy
 from jupyter_gpudeploy.spec.models import Spec
 from jupyter_gpudeploy.spec.yaml import scalar
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _BLOCKS = ("parameters", "env", "secrets")
-_PLAIN_IN_LINE = re.compile(r"[A-Za-z0-9_./-](?:[\w.,/ +=@~{}()*$%-]|:(?=[^\s,]))*", re.ASCII)
-_PLAIN_IN_BRACKETS = re.compile(r"[A-Za-z0-9_./][\w./+=@~ -]*", re.ASCII)
-_PLAIN_KEY = re.compile(r"[A-Za-z_][\w.-]*", re.ASCII)
+_PLAIN_IN_LINE = lazy(r"[A-Za-z0-9_./-](?:[\w.,/ +=@~{}()*$%-]|:(?=[^\s,]))*", re.ASCII)
+_PLAIN_IN_BRACKETS = lazy(r"[A-Za-z0-9_./][\w./+=@~ -]*", re.ASCII)
+_PLAIN_KEY = lazy(r"[A-Za-z_][\w.-]*", re.ASCII)
 _SHORT_ESCAPES = {'"': '\\"', "\\": "\\\\", "\n": "\\n", "\t": "\\t", "\r": "\\r"}
 _NOT_GIVEN = "not given"
 
@@ -77,6 +77,8 @@ def _short(value: Any) -> Any:  # noqa: ANN401 - any JSON value
 
 
 def _code_difference(old: str, new: str) -> list[str]:
+    import difflib
+
     before, after = old.rstrip().split("\n"), new.rstrip().split("\n")
     matcher = difflib.SequenceMatcher(None, before, after, autojunk=False)
     edits = [edit for edit in matcher.get_opcodes() if edit[0] != "equal"]

@@ -10,7 +10,6 @@ more than MAX_NODES values, and more than MAX_DEPTH levels.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
@@ -22,6 +21,7 @@ from yaml.resolver import BaseResolver
 from yaml.scanner import Scanner
 
 from jupyter_gpudeploy.errors import Problem, SpecError
+from jupyter_gpudeploy.patterns import lazy
 from jupyter_gpudeploy.spec.lines import Lines
 from jupyter_gpudeploy.spec.yaml_errors import in_plain_words
 
@@ -36,10 +36,10 @@ MAX_NODES = 10_000
 
 _NULL = frozenset({"", "~", "null", "Null", "NULL"})
 _BOOLEAN = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
-_INTEGER = re.compile(r"[-+]?[0-9]+")
-_OTHER_BASE = re.compile(r"0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INFINITE = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
+_INTEGER = lazy(r"[-+]?[0-9]+")
+_OTHER_BASE = lazy(r"0o[0-7]+|0x[0-9a-fA-F]+")
+_FLOAT = lazy(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
+_INFINITE = lazy(r"([-+]?)\.(?:inf|Inf|INF)")
 _NAN = frozenset({".nan", ".NaN", ".NAN"})
 _LONGEST_NUMBER = 1000
 

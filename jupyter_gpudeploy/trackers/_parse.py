@@ -49,7 +49,7 @@ _METRIC_WORD = re.compile(
     r"|r2|iou|map|dice|precision|recall|reward|return|norm|gnorm|throughput|latency|psnr|ssim|wer|cer|fid|entropy|kl"
     r"|elbo|nll|mean|std|top)(?![a-z])"
 )
-_BOUNDARY = re.compile(r"[,;|\t\[\]{}<>&?!*=:\"'`•→·…]|\s{2,}|\s[-–—]\s|\.\s")  # noqa: RUF001 - dashes that loggers print
+_BOUNDARY = re.compile(r"[,;|\t\[\]{}<>&?!*=:\"'`•→·…]|\s+[-–—]\s|\s{2,}|\.\s")  # noqa: RUF001 - dashes that loggers print
 _NAME = re.compile(r"[^\W\d][\w /@.%()+^~#-]{0,63}")
 _VARIABLE = re.compile(r"[A-Z][A-Z0-9]*_[A-Z0-9_]+")
 _FILLERS = frozenset({"and", "with", "the", "a", "an", "at", "of", "in", "is", "has", "for", "to"})

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from jupyter_gpudeploy.events.types import MetricPoint
-
 STEP_NAMES = frozenset({"step", "global_step", "train_step", "iter", "iteration"})
 EPOCH_NAMES = frozenset({"epoch"})
 TIME_NAMES = frozenset({"time", "timestamp", "ts", "wall_time", "_timestamp"})
@@ -30,13 +28,6 @@ class Row(NamedTuple):
     step: float | None = None
     epoch: float | None = None
     time: float | None = None
-
-    def points(self, task: int, attempt: int, source: str, line: int) -> Iterator[MetricPoint]:
-        """Yield one point a metric."""
-        from jupyter_gpudeploy.events.types import MetricPoint  # a user's program that only logs needs none of it
-
-        for name, value in self.metrics.items():
-            yield MetricPoint(task, name, value, self.step, self.epoch, self.time, attempt, source, line)
 
 
 def number(value: object) -> float | None:

@@ -6,13 +6,22 @@ no file open in between, and can be thrown away at any time, since a new one rea
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.events.types import MetricPoint
+    from jupyter_gpudeploy.trackers._columns import Columns
+
+
+class Problem(NamedTuple):
+    """Why a file gave no metrics, or not all: `what` is a sentence without its subject, the file."""
+
+    file: str
+    what: str
+    is_missing: bool = False
 
 
 class Reader(Protocol):
@@ -25,8 +34,14 @@ class Reader(Protocol):
     def generation(self) -> int:
         """How often the source was written anew."""
 
-    def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
+    def files(self) -> Sequence[Path]:
+        """Return the files that are read: while none of them changes, a new reader would say the same."""
+
+    def poll(self, *, ended: bool) -> Columns:
         """Return the points that are new. `ended` says that the task writes no more, so a last half line counts."""
+
+    def problems(self) -> Sequence[Problem]:
+        """Return what was wrong with the files that were read, once the task has ended."""
 
 
 class Tracker(Protocol):

@@ -21,16 +21,21 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.events.follow import Tail
 from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State, StateChange
+from jupyter_gpudeploy.events.wire import POD, kept_as, working_folder
+from jupyter_gpudeploy.trackers._columns import Columns
 from jupyter_gpudeploy.trackers._rows import EPOCH_NAMES, STEP_NAMES, Row, flatten, number, numbers, row
+from jupyter_gpudeploy.trackers.base import Problem
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.events.types import MetricPoint
 
 JSON_LIMIT = 1 << 26
+NO_NUMBER = "no number is in it"
+NEVER_WRITTEN = "it was never written"
+ONLY_THESE = "only .csv, .tsv, .jsonl, .ndjson and .json are read"
 _LINES = (".csv", ".tsv", ".jsonl", ".ndjson")
 _HISTORIES = ("log_history", "history")
 Numbered = tuple[Row, int]
@@ -52,6 +57,8 @@ class _LinesFile:
         self._columns: list[str] = []
         self._delimiter = ","
         self._line = 0
+        self._has_numbers = False
+        self._complaint = self._empty = ""
 
     def was_rewritten(self, now: os.stat_result) -> bool:
         """Return whether what was read before is no longer what the file says."""
@@ -70,7 +77,24 @@ class _LinesFile:
                 self._head = line
             self._line += 1
             text = line.decode("utf-8", "replace").lstrip("\ufeff")
-            yield row(self._cells(text) if self._is_csv else numbers(_loads(text, dict) or {})), self._line
+            content = self._cells(text) if self._is_csv else _loads(text, dict)
+            if text.strip():
+                self._judge(content)
+            yield row(numbers(content or {})), self._line
+
+    def complaint(self) -> str:
+        """Return what is wrong with the file, told by its first line that is."""
+        return self._complaint or ("" if self._has_numbers else self._empty or NO_NUMBER)
+
+    def _judge(self, content: dict[str, float] | None) -> None:
+        self._has_numbers = self._has_numbers or bool(content)
+        if content is None:
+            self._complaint = self._complaint or f"line {self._line} is no JSON object"
+        elif self._is_csv and self._line == 1:
+            if any(number(name) is not None for name in self._columns):
+                self._complaint = "line 1 holds numbers, where the names of the columns belong"
+        elif not content and not self._empty:
+            self._empty = f"line {self._line} has no number" + " below the names of the columns" * self._is_csv
 
     def _cells(self, line: str) -> dict[str, float]:
         if not self._columns:
@@ -89,6 +113,7 @@ class _JsonFile:
         self.file = file
         self._seen: tuple[int, int, int] | None = None
         self._rows: list[Numbered] = []
+        self._complaint = ""
         self.restart()
 
     def restart(self) -> None:
@@ -98,15 +123,24 @@ class _JsonFile:
     def was_rewritten(self, now: os.stat_result) -> bool:
         """Return whether what was read before is no longer what the file says; reads it if it has changed."""
         seen = (now.st_ino, now.st_size, now.st_mtime_ns)
-        if seen == self._seen or now.st_size > JSON_LIMIT:
+        if seen == self._seen:
             return False
-        content = _loads(self.file.read_bytes(), (dict, list))
+        if now.st_size > JSON_LIMIT:
+            self._complaint = f"it has more than {JSON_LIMIT >> 20} MiB: {self.file.suffix}l is read line by line"
+            return False
+        data = self.file.read_bytes()
+        content = _loads(data, (dict, list))
+        self._complaint = _json_complaint(data) if content is None else ""
         if content is None:
             return False
         was_read, self._seen = self._seen is not None, seen
         self._rows = [(found, line) for line, found in enumerate(_json_rows(content), 1)]
         self._is_given = False
         return was_read
+
+    def complaint(self) -> str:
+        """Return what is wrong with the file as it is now."""
+        return self._complaint or ("" if any(found.metrics for found, _ in self._rows) else NO_NUMBER)
 
     def rows(self, *, ended: bool) -> Iterator[Numbered]:  # noqa: ARG002 - parallel to the files of lines
         """Yield all rows, once."""
@@ -124,29 +158,48 @@ class _Reader:
         self._task: int = task["number"]
         self._words: Sequence[Any] = task.get("metric_files") or ()
         self._files: list[_LinesFile | _JsonFile] | None = None
+        self._unknown: list[Path] = []
         self._attempts: dict[Path, int] = {}
         self._starts: list[float] = []
 
-    def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
+    def files(self) -> Sequence[Path]:
+        """Return the files of a known kind, there or not."""
+        return [file.file for file in self._known()]
+
+    def poll(self, *, ended: bool) -> Columns:
         """Return the points that are new; all of them again where `generation` has grown."""
-        if not self._words:
-            return ()
-        if self._files is None:
-            self._files = list(_known_files(self._folder, self._task, self._words))
-        there = [(file, found) for file in self._files if (found := _regular(file.file)) is not None]
+        points = Columns()
+        files = self._known()
+        there = [(file, found) for file in files if (found := _regular(file.file)) is not None]
         attempts = {file.file: self._attempt(found.st_mtime) for file, found in there}
         changed = [file for file, found in there if file.was_rewritten(found)]
         if changed or any(attempts.get(file, attempt) != attempt for file, attempt in self._attempts.items()):
             self.generation += 1
-            for file in self._files:
+            for file in files:
                 file.restart()
         self._attempts |= attempts
-        return [
-            point
-            for file, _ in there
-            for found, line in file.rows(ended=ended)
-            for point in found.points(self._task, attempts[file.file], "file", line)
-        ]
+        for file, _ in there:
+            for said, line in file.rows(ended=ended):
+                points.add(said, attempts[file.file], line)
+        return points.mark(self._task, "file")
+
+    def problems(self) -> list[Problem]:
+        """Return what is wrong with the files."""
+        problems = [Problem(str(path), ONLY_THESE) for path in self._unknown]
+        for file in self._known():
+            if _regular(file.file) is not None:
+                what = file.complaint()
+            else:
+                what = "it is no plain file" if file.file.exists() or file.file.is_symlink() else NEVER_WRITTEN
+            problems += [Problem(str(file.file), what, is_missing=what == NEVER_WRITTEN)] * bool(what)
+        return problems
+
+    def _known(self) -> list[_LinesFile | _JsonFile]:
+        if self._files is None:
+            found = [(path, _file(path)) for path in _paths(self._folder, self._task, self._words)]
+            self._files = [file for _, file in found if file is not None]
+            self._unknown = [path for path, file in found if file is None]
+        return self._files
 
     def _attempt(self, written: float) -> int:
         """Return which attempt was running at that moment."""
@@ -172,18 +225,29 @@ EXPORT = FilesTracker()
 _CLOCK_STEP = 0.05  # seconds that a file's time may lag behind the clock
 
 
-def _known_files(folder: RunFolder, task: int, words: Iterable[Any]) -> Iterator[_LinesFile | _JsonFile]:
-    """Yield a reader of each file whose suffix is known; a relative path lies under the run's working directory."""
-    slots = {"output": str(folder.output(task)), "code": str(folder.code)}
+def _paths(folder: RunFolder, task: int, words: Iterable[Any]) -> Iterator[Path]:
+    """Yield where the files lie; a relative path lies under the run's working directory.
+
+    Of a run in a cluster they come from the pod, with the results of the task.
+    """
+    if not words:
+        return
+    record = folder.record()
+    work, slots = record.get("working_dir", "."), {"output": str(folder.output(task)), "code": str(folder.code)}
+    if record.get("cluster"):
+        slots = {"output": f"{POD}/out/{task}", "code": f"{POD}/code", "sources": f"{POD}/work"}
+        work = working_folder(work, record.get("base", "."), slots["sources"])
     for word in words:
         parts = [part if isinstance(part, str) else slots.get(part.get("slot"), "") for part in word]
-        path = Path("".join(parts))
-        if not path.is_absolute():
-            path = Path(folder.record().get("working_dir", ".")) / path
-        if path.suffix.lower() in _LINES:
-            yield _LinesFile(path)
-        elif path.suffix.lower() == ".json":
-            yield _JsonFile(path)
+        path = "".join(parts)
+        yield folder.output(task) / kept_as(path, slots["output"], work) if record.get("cluster") else Path(work) / path
+
+
+def _file(path: Path) -> _LinesFile | _JsonFile | None:
+    """Return a reader by the file's suffix."""
+    if path.suffix.lower() in _LINES:
+        return _LinesFile(path)
+    return _JsonFile(path) if path.suffix.lower() == ".json" else None
 
 
 def _regular(file: Path) -> os.stat_result | None:
@@ -234,3 +298,13 @@ def _loads(text: str | bytes, kind: type | tuple[type, ...]) -> Any:  # noqa: AN
     except (ValueError, RecursionError):
         return None
     return content if isinstance(content, kind) else None
+
+
+def _json_complaint(data: bytes) -> str:
+    try:
+        json.loads(data)
+    except json.JSONDecodeError as error:
+        return f"line {error.lineno} is no JSON: it ends too early, or is damaged"
+    except (ValueError, RecursionError):
+        return "it is no JSON"
+    return "it is neither an object nor a list"

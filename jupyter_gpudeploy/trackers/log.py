@@ -1,6 +1,7 @@
 """`log(step=3, loss=0.12)`: what a program reports on purpose.
 
-This file is imported by the user's program, so it needs the standard library only, and little of that.
+This file is imported by the user's program, so it needs the standard library only, and little of that. In a pod that
+is the image's Python, 3.8 or later.
 
 ::
 
@@ -13,7 +14,7 @@ import json
 import os
 import sys
 import time
-from functools import cache
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.trackers._rows import Row
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.events.types import MetricPoint
+    from jupyter_gpudeploy.trackers._columns import Columns
+    from jupyter_gpudeploy.trackers.base import Problem
 
 
 def log(
@@ -94,7 +96,7 @@ def _append(file: str, record: Mapping[str, object]) -> None:
         os.close(descriptor)
 
 
-@cache
+@lru_cache(maxsize=None)  # noqa: UP033 - in pods, Python 3.8
 def _complain(reason: str) -> None:
     """Say once why metrics are not kept."""
     print(f"jupyter_gpudeploy.log: not kept: {reason}", file=sys.stderr)  # noqa: T201 - the program's own log
@@ -112,15 +114,25 @@ class _Reader:
         self._tail = Tail(folder.metrics_file(self._task))
         self._line = 0
 
-    def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
+    def files(self) -> Sequence[Path]:
+        """Return the one file."""
+        return [self._tail.file]
+
+    def poll(self, *, ended: bool) -> Columns:
         """Return the points that are new."""
-        points: list[MetricPoint] = []
+        from jupyter_gpudeploy.trackers._columns import Columns
+
+        points = Columns()
         for line in self._tail.until_now(ended=ended):
             self._line += 1
             found = _parse(line)
             if found is not None:
-                points.extend(found[0].points(self._task, found[1], "log", self._line))
-        return points
+                points.add(*found, self._line)
+        return points.mark(self._task, "log")
+
+    def problems(self) -> Sequence[Problem]:
+        """Nothing: the file is our own."""
+        return ()
 
 
 def _parse(line: bytes) -> tuple[Row, int] | None:

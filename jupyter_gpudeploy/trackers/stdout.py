@@ -1,7 +1,8 @@
 """Metrics out of what a program prints, with nothing changed in the program.
 
 Most lines of a log hold no metric, so a line is first looked at as bytes (`is_candidate`), and only parsed if there is
-a number behind an equals sign or a colon. What is read is told in `_parse.py`.
+a number behind an equals sign or a colon. What is read is told in `_parse.py`; lines that come again and again with
+other numbers are read by their shape (`_shapes.py`).
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.events.follow import Tail, text
+from jupyter_gpudeploy.trackers._columns import Columns
 from jupyter_gpudeploy.trackers._parse import Parsed, parse_line
+from jupyter_gpudeploy.trackers._shapes import Shapes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.events.types import MetricPoint
+    from jupyter_gpudeploy.trackers.base import Problem
 
 __all__ = ["EXPORT", "Parsed", "is_candidate", "parse_line"]
 
@@ -41,28 +45,39 @@ class _Reader:
         self._folder = folder
         self._task: int = task["number"]
         self._attempt = 1
+        self._shapes = Shapes(_parsed)
         self._open()
 
-    def poll(self, *, ended: bool) -> Sequence[MetricPoint]:
+    def files(self) -> Sequence[Path]:
+        """Return the logs that are there."""
+        return [file for _, file in self._folder.log_files(self._task)]
+
+    def poll(self, *, ended: bool) -> Columns:
         """Return the points that are new."""
-        points: list[MetricPoint] = []
+        points = Columns()
         while self._folder.log_file(self._task, self._attempt + 1).exists():
-            points += self._read(ended=True)
+            self._read(points, ended=True)
             self._attempt += 1
             self._open()
-        return points + self._read(ended=ended)
+        self._read(points, ended=ended)
+        return points.mark(self._task, "stdout")
+
+    def problems(self) -> Sequence[Problem]:
+        """Nothing: whatever is printed is a log."""
+        return ()
 
     def _open(self) -> None:
         self._tail = Tail(self._folder.log_file(self._task, self._attempt))
         self._line = 0
 
-    def _read(self, *, ended: bool) -> list[MetricPoint]:
-        points: list[MetricPoint] = []
-        for line in self._tail.until_now(ended=ended):
-            self._line += 1
-            if is_candidate(line) and (found := parse_line(text(line))) is not None:
-                points.extend(found.points(self._task, self._attempt, "stdout", self._line))
-        return points
+    def _read(self, points: Columns, *, ended: bool) -> None:
+        for lines in self._tail.batches(ended=ended):
+            self._shapes.read(lines, self._line + 1, self._attempt, points)
+            self._line += len(lines)
+
+
+def _parsed(line: bytes) -> Parsed | None:
+    return parse_line(text(line)) if is_candidate(line) else None
 
 
 class StdoutTracker:

@@ -18,7 +18,7 @@ def words(text):
         ("%deploy st", ["status", "stop"]),
         ("table = %deploy res", ["results", "resume"]),
         ("a, b = %deploy wat", ["watch"]),
-        ("%deploy logs x --t", ["--trial", "--tail"]),
+        ("%deploy logs x --t", ["--trial", "--task", "--tail"]),
         ("%deploy help cl", ["clean"]),
         ("%deploy ls --backend lo", ["local"]),
         ("%deploy logs x --tail ", []),

@@ -190,6 +190,23 @@ def test_a_single_job_shows_its_values_and_its_last_lines():
     assert "loss    0.41" in text["text/plain"]
 
 
+@pytest.mark.parametrize(("kind", "option"), [("sweep", "--trial"), ("manual", "--task"), ("server", "--task")])
+def test_the_way_to_a_log_is_told_in_the_words_of_the_run(kind, option):
+    rows = [row(1000), row(1001, State.FAILED, exit_code=4)]
+    shown = bundle(summary(rows, name="env", kind=kind, state=State.READY))["text/plain"]
+    assert f"%deploy logs env {option} 1001" in shown
+
+
+def test_a_server_that_is_tried_again_says_which_attempt_it_is_and_why():
+    waits = row(0, State.WAITING, attempt=3, reason="exit code 1; attempt 3 in 4 s", parameters={}, metrics={})
+    told = summary([waits], kind="server", state=State.STARTING, reason="exit code 1", tries=6, log=["ValueError: x"])
+    shown = bundle(told)["text/plain"]
+    assert "exit code 1; attempt 3 in 4 s" in shown
+    assert "attempt  3 of 6" in shown
+    assert "| ValueError: x" in shown
+    assert "attempt" not in bundle(summary([row(0, State.RUNNING)], kind="job", tries=6))["text/plain"]
+
+
 @pytest.mark.fault(54)
 def test_nan_and_infinity_are_shown_by_name():
     rows = [row(1, metrics={"loss": math.nan}), row(2, metrics={"loss": math.inf}), row(3, metrics={"loss": 0.25})]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from patience import REPOSITORY, eventually
@@ -208,28 +208,66 @@ def test_exec_runs_a_command_in_a_manual_run_and_returns_its_exit_code(cell, lin
     cell("--wait", "name: env\nmode: manual\n")
     assert line("exec env -- python -c 'import sys; print(\"in\", 1 + 1); sys.exit(4)'") == 4
     assert "in 2" in capsys.readouterr().out
+    assert str(line("logs env --task 1000")) == "in 2"
+    with pytest.raises(GpuDeployError, match="env has no task 7"):
+        line("logs env --task 7")
 
 
 def test_a_lost_run_says_how_to_resume_and_is_resumed(cell, line, tmp_path):
     cell("", "name: lost\n---\nimport pathlib, time\nwhile not pathlib.Path('go').exists(): time.sleep(0.02)\n")
     eventually(lambda: str(attach("lost").state) == "running")
-    folder = str(attach("lost").folder).encode()
-    for pid in (int(one.name) for one in Path("/proc").glob("[0-9]*")):
-        command = command_of(pid)
-        if b"supervisor" in command and folder in command:
-            os.kill(pid, signal.SIGKILL)
+    os.kill(json.loads((attach("lost").folder / "supervisor.json").read_text())["pid"], signal.SIGKILL)
     eventually(lambda: str(line("status lost").state) == "lost")
     assert "%deploy resume lost" in bundle(line("status lost"))["text/plain"]
     (tmp_path / "go").touch()
     assert str(line("resume lost --wait").state) == "succeeded"
 
 
-def command_of(pid):
-    """Return the command line of a process, or nothing where it may not be read or is gone."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return b""
+def test_of_a_long_log_the_end_is_shown_and_what_is_hidden_is_said(cell, line):
+    cell("--wait", "name: long\n---\nfor n in range(5000): print(n)\n")
+    said, *lines = str(line("logs long")).split("\n")
+    file = attach("long").folder / "logs" / "0.1.log"
+    assert said == f"[3,000 lines hidden, full log at {file}; --all or --tail N shows more]"
+    assert lines == [str(n) for n in range(3000, 5000)]
+    assert str(line("logs long --all")).split("\n") == [str(n) for n in range(5000)]
+    assert str(line("logs long --tail 2500")).split("\n") == [str(n) for n in range(2500, 5000)]
+
+
+def test_wide_lines_are_hidden_beyond_a_million_characters_and_of_many_trials_each_has_its_share(cell, line):
+    cell("--wait", "name: wide\n---\nfor n in range(30): print(str(n % 10) * 50_000)\n")
+    said, *lines = str(line("logs wide")).split("\n")
+    assert said.startswith("[10 lines hidden, ")
+    assert [text[0] for text in lines] == [str(n % 10) for n in range(10, 30)]
+    cell("--wait", "name: many\nparameters: {x: [0, 1, 2, 3]}\n---\nfor n in range(600): print(n)\n")
+    said, *lines = str(line("logs many")).split("\n")
+    assert said == f"[400 lines hidden, full log at {attach('many').folder / 'logs'}; --all or --tail N shows more]"
+    assert lines[:1] == ["0 | 100"]
+    assert len(lines) == 2000
+
+
+def test_a_short_log_is_shown_as_it_is(cell, line):
+    cell("--wait", "name: short\n---\nprint('a'); print('b')\n")
+    assert str(line("logs short")) == "a\nb"
+
+
+@pytest.mark.parametrize("how", ["resume half --wait", "cell"])
+def test_a_stopped_sweep_says_how_to_resume_and_goes_on(cell, line, tmp_path, how):
+    text = "name: half\nparameters: {x: [0, 1, 2]}\n---\nimport pathlib, time\nprint(f'loss={x}')\nwhile x and not pathlib.Path('go').exists(): time.sleep(0.02)\n"
+    cell("", text)
+    eventually(lambda: str(attach("half").status().tasks[1].state) == "running")
+    line("stop half --grace 1s")
+    assert "%deploy resume half" in bundle(line("status half"))["text/plain"]
+    cell("", text)
+    assert str(attach("half").state) == "stopped", "only when it is asked for"
+    (tmp_path / "go").touch()
+    if how == "cell":
+        cell("--resume --wait", text)
+    else:
+        line(how)
+    run = attach("half")
+    assert (str(run.state), run.trials()["attempt"].tolist()) == ("succeeded", [1, 2, 1])
+    assert run.trials()["loss"].tolist() == [0, 1, 2]
+
 
 
 @pytest.mark.fault(3)

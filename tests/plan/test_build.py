@@ -1,4 +1,3 @@
-import dataclasses
 import os
 
 import pytest
@@ -18,7 +17,7 @@ def plan(tmp_path, can=HERE, **header):
 
 
 def argv(tmp_path, **header):
-    return fill(plan(tmp_path, **header).tasks[0].argv, SLOTS)
+    return fill(plan(tmp_path, **header).tasks[0].argv, {**SLOTS, Slot.SOURCES: str(tmp_path)})
 
 
 @pytest.fixture
@@ -34,12 +33,31 @@ class TestWhatRuns:
             "python", str(train), "--lr", "0.1", "--epochs", "20",
         ]  # fmt: skip
 
+    def test_an_option_is_spelled_as_the_script_spells_it(self, tmp_path, train):
+        train.write_text("""parser.add_argument('--batch-size', type=int)
+parser.add_argument("--max_steps")
+parser.add_argument("--use-amp/--no-use-amp")  # and --max-steps is only spoken of
+""")
+        asked = {"run": "train.py", "parameters": {"batch_size": 8, "max_steps": 5, "use_amp": False, "warm_up": 1}}
+        assert argv(tmp_path, **asked)[2:] == [
+            "--batch-size", "8", "--max_steps", "5", "--no-use-amp", "--warm_up", "1",
+        ]  # fmt: skip
+        made = plan(tmp_path, **asked)
+        assert made.tasks[0].parameters["batch_size"] == 8
+        note = next(note for note in made.notes if note.field == "parameters")
+        assert (note.level, note.message) == (
+            "info",
+            "train.py is given batch_size as --batch-size, use_amp as --use-amp, as it spells that",
+        )
+        assert argv(tmp_path, **asked, args="-b {batch_size}")[2:4] == ["-b", "8"]
+
     def test_a_folder_with_an_entry_point_runs_in_the_folder(self, tmp_path):
         (tmp_path / "suite").mkdir()
         (tmp_path / "suite" / "run_eval.py").write_text("")
         made = plan(tmp_path, run="suite", entry_point="run_eval.py")
         assert made.working_dir == str(tmp_path / "suite")
-        assert fill(made.tasks[0].argv, SLOTS) == ["python", str(tmp_path / "suite" / "run_eval.py")]
+        slots = {**SLOTS, Slot.SOURCES: str(tmp_path)}
+        assert fill(made.tasks[0].argv, slots) == ["python", str(tmp_path / "suite" / "run_eval.py")]
 
     def test_a_folder_without_an_entry_point_lists_its_scripts(self, tmp_path):
         (tmp_path / "suite").mkdir()
@@ -182,12 +200,12 @@ class TestWhatCannotBeDoneHere:
         assert self.notes(tmp_path, memory="256GB")["memory"].level == "warning"
 
     def test_a_missing_module_says_how_to_get_it(self, tmp_path):
-        can = dataclasses.replace(HERE, has_module=lambda name: name != "fastapi")
+        can = HERE._replace(has_module=lambda name: name != "fastapi")
         (error,) = plan(tmp_path, can, serve="fastapi", code="app = 1").errors
         assert "pip install fastapi" in error.hint
 
     def test_a_missing_program_is_said_before_anything_starts(self, tmp_path):
-        can = dataclasses.replace(HERE, has_program=lambda name: name != "vllm")
+        can = HERE._replace(has_program=lambda name: name != "vllm")
         (error,) = plan(tmp_path, can, serve="vllm", model="m").errors
         assert "'vllm'" in error.message
 

@@ -115,7 +115,9 @@ def serving(folder: Path, kind: str):
         process.wait()
 
 
-def fail(folder: Path, kind: str, code: str | None, app: str = "app", port: int | str | None = None) -> str:
+def fail(
+    folder: Path, kind: str, code: str | None, app: str = "app", port: int | str | None = None, *, again: bool = False
+) -> str:
     file = folder / "code" / "cell.py"
     if code is not None:
         file.write_text(code)
@@ -123,7 +125,7 @@ def fail(folder: Path, kind: str, code: str | None, app: str = "app", port: int 
     answer = subprocess.run(
         command, cwd=folder, env=environment(), capture_output=True, text=True, check=False, timeout=60
     )
-    assert answer.returncode == 1
+    assert answer.returncode == (1 if again else _loader.CANNOT_WORK)
     return answer.stderr
 
 
@@ -221,7 +223,23 @@ def test_a_file_that_raises_shows_its_own_traceback_alone(folder):
         "ZeroDivisionError: division by zero",
     ]
     assert fail(folder, "flask", "if True\n").splitlines()[0] == f'  File "{file}", line 1'
-    assert fail(folder, "flask", "open('missing.txt')").endswith("No such file or directory: 'missing.txt'\n")
+    assert fail(folder, "flask", "open('missing.txt')", again=True).endswith(
+        "No such file or directory: 'missing.txt'\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "again"),
+    [
+        ("import no_such_module_anywhere", False),
+        ("{}['x']", False),
+        ("raise ConnectionError('the hub is down')", True),
+        ("raise RuntimeError('CUDA out of memory')", True),
+        ("class Late(Exception): pass\nraise Late", True),
+    ],
+)
+def test_what_may_pass_is_told_from_what_fails_for_ever_by_the_exit_code(folder, code, again):
+    fail(folder, "fastapi", code, again=again)
 
 
 def test_a_file_that_is_not_there_is_told_in_one_line(folder):
@@ -237,7 +255,7 @@ def test_a_wrong_command_line_is_told(folder, kind):
 
 def test_a_port_that_is_taken_is_told(folder):
     with socket.create_server(("127.0.0.1", 0)) as server:
-        assert "in use" in fail(folder, "flask", APPS["flask"], port=server.getsockname()[1])
+        assert "in use" in fail(folder, "flask", APPS["flask"], port=server.getsockname()[1], again=True)
 
 
 def test_a_file_named_like_an_imported_module_does_not_replace_it(tmp_path, monkeypatch):

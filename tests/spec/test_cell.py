@@ -139,6 +139,21 @@ def test_the_python_of_a_cell_can_be_had_alone(text):
 # --- unknown keys, wrong values
 
 
+def test_what_is_known_is_listed_once():
+    first, second = problems("run: t.py\nfoo: 1\nzzzzz: 2\n")
+    assert first.hint.startswith("known: name, ")
+    assert second.hint == "known: see above"
+
+
+def test_a_key_for_a_secret_is_told_where_secrets_belong():
+    wrong = problem("run: t.py\nhf_token: abc\n")
+    assert wrong.hint == "for what no cell should hold: secrets: {HF_TOKEN: env:HF_TOKEN}"
+
+
+def test_a_token_in_the_place_of_a_key_is_told_once():
+    assert problem("run: t.py\nhf_abcdefghijklmnopqrstuvwxyz123: x\n").message.startswith("this looks like a token")
+
+
 @pytest.mark.fault(47)
 @pytest.mark.parametrize(
     ("key", "meant"),
@@ -480,7 +495,7 @@ def test_every_key_is_in_the_json_schema_with_a_description():
 @pytest.mark.parametrize("name", [name for name in Spec.model_fields if name != "code"])
 def test_the_example_of_every_key_is_a_right_one(name):
     for example in Spec.model_fields[name].examples or []:
-        others = {"serve": "command"} if name in {"port", "health", "replicas", "route", "model"} else {"run": "x.py"}
+        others = {"serve": "command"} if name in {"port", "health", "replicas", "route", "model", "host"} else {"run": "x.py"}
         assert check({**others, name: example})
 
 

@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def read(folder, *, ended=False):
-    return EXPORT.reader(folder, {"number": 0}).poll(ended=ended)
+    return list(EXPORT.reader(folder, {"number": 0}).poll(ended=ended))
 
 
 def test_what_is_logged_comes_back(folder, monkeypatch):
@@ -108,7 +108,7 @@ def test_a_last_line_without_its_newline_counts_at_the_end_if_it_is_whole(folder
     log(loss=1)
     folder.metrics_file(0).write_bytes(folder.metrics_file(0).read_bytes().rstrip())
     reader = EXPORT.reader(folder, {"number": 0})
-    assert reader.poll(ended=False) == []
+    assert list(reader.poll(ended=False)) == []
     assert [point.value for point in reader.poll(ended=True)] == [1.0]
 
 

@@ -5,6 +5,7 @@ import math
 import os
 import pickle
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -182,7 +183,7 @@ class Canary:
 def test_nothing_is_unpickled(folder, tmp_path, name):
     canary = tmp_path / "canary"
     (folder.output(0) / name).write_bytes(pickle.dumps(Canary(canary)))
-    assert reader_of(folder, name).poll(ended=True) == []
+    assert list(reader_of(folder, name).poll(ended=True)) == []
     assert not canary.exists()
 
 
@@ -190,7 +191,7 @@ def test_what_is_no_plain_file_is_left_alone(folder):
     os.mkfifo(folder.output(0) / "pipe.csv")
     (folder.output(0) / "folder.json").mkdir()
     (folder.output(0) / "loop.csv").symlink_to("loop.csv")
-    assert reader_of(folder, "pipe.csv", "folder.json", "loop.csv", "none.csv").poll(ended=True) == []
+    assert list(reader_of(folder, "pipe.csv", "folder.json", "loop.csv", "none.csv").poll(ended=True)) == []
 
 
 def test_a_file_belongs_to_the_attempt_that_wrote_to_it_last(folder):
@@ -205,7 +206,7 @@ def test_a_file_belongs_to_the_attempt_that_wrote_to_it_last(folder):
     journal.append(StateChange(start + 10, State.RUNNING, 0, attempt=2))
     journal.close()
     folder.log_file(0, 2).touch()
-    assert reader.poll(ended=False) == [], "the second attempt has not written yet"
+    assert list(reader.poll(ended=False)) == [], "the second attempt has not written yet"
     assert [point.attempt for point in reader_of(folder, "m.csv").poll(ended=False)] == [1]
     with file.open("a") as stream:
         stream.write("2,0.25\n")
@@ -239,3 +240,51 @@ def test_what_the_first_attempt_of_a_run_wrote_is_the_firsts_when_the_second_wro
 def test_a_task_without_files_costs_nothing(folder):
     reader = EXPORT.reader(folder, {"number": 0})
     assert list(reader.poll(ended=True)) == []
+
+
+def problems_of(folder, name, content=None):
+    if content is not None:
+        (folder.output(0) / name).write_text(content)
+    reader = reader_of(folder, name)
+    reader.poll(ended=True)
+    return [(Path(problem.file).name, problem.what, problem.is_missing) for problem in reader.problems()]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("m.jsonl", '{"loss": 1}\n\nepoch 2 done\n{"loss": 2}\nmore\n', "line 3 is no JSON object"),
+        ("m.jsonl", '{"loss": 1}\n{"loss": ', "line 2 is no JSON object"),
+        ("m.json", '{"loss": [1,\n 2', "line 2 is no JSON: it ends too early, or is damaged"),
+        ("m.json", "loss: 1", "line 1 is no JSON: it ends too early, or is damaged"),
+        ("m.json", '["a", "b"]', "no number is in it"),
+        ("m.json", '"text"', "it is neither an object nor a list"),
+        ("m.csv", "0.5,0.25\n0.4,0.2\n", "line 1 holds numbers, where the names of the columns belong"),
+        ("m.csv", "step loss\nx y\n", "line 2 has no number below the names of the columns"),
+        ("m.csv", "", "no number is in it"),
+        ("m.txt", "loss=1", "only .csv, .tsv, .jsonl, .ndjson and .json are read"),
+    ],
+)
+def test_what_cannot_be_read_is_told_with_its_first_line(folder, name, content, what):
+    assert problems_of(folder, name, content) == [(name, what, False)]
+
+
+@pytest.mark.parametrize("content", ["phase,step,loss\ntrain,1,0.5\nval,1,\n\n", "loss\nnan\n"])
+def test_texts_and_empty_cells_are_no_problem(folder, content):
+    assert problems_of(folder, "m.csv", content) == []
+
+
+def test_a_file_that_was_never_written_is_told(folder):
+    assert problems_of(folder, "m.csv") == [("m.csv", "it was never written", True)]
+    (folder.output(0) / "d.json").mkdir()
+    assert problems_of(folder, "d.json") == [("d.json", "it is no plain file", False)]
+
+
+def test_a_json_file_that_became_whole_is_no_problem(folder):
+    file = folder.output(0) / "m.json"
+    reader = reader_of(folder, "m.json")
+    file.write_text('{"loss": ')
+    reader.poll(ended=False)
+    file.write_text('{"loss": 1.5}')
+    reader.poll(ended=True)
+    assert reader.problems() == []

@@ -42,6 +42,11 @@ def test_a_line_without_metrics_gives_none(sample):
     assert parse_line(sample["line"]) is None
 
 
+def test_a_dash_behind_epoch_and_step_is_no_part_of_a_name():
+    found = parse_line("Epoch 3/100 step 37 - loss: 0.5 - acc: 0.25")
+    assert found == ({"loss": 0.5, "acc": 0.25}, 37.0, 3.0, None)
+
+
 @pytest.mark.parametrize(
     "front", ["", "2025-01-02 03:04:05,678 - root - INFO - ", "INFO:root:", "[rank0]: ", "[03:04:05] ", "E: "]
 )
@@ -117,15 +122,15 @@ def test_points_say_where_they_come_from(folder):
 def test_only_what_is_new_is_read_and_the_last_line_counts_at_the_end(folder):
     file = folder.log_file(0)
     reader = EXPORT.reader(folder, {"number": 0})
-    assert reader.poll(ended=False) == []
+    assert list(reader.poll(ended=False)) == []
     file.write_text("loss=1\nloss=0.")
     assert [point.value for point in reader.poll(ended=False)] == [1.0]
-    assert reader.poll(ended=False) == []
+    assert list(reader.poll(ended=False)) == []
     with file.open("a") as stream:
         stream.write("5\rloss=0.25")
-    assert reader.poll(ended=False) == []
+    assert list(reader.poll(ended=False)) == []
     assert [(point.value, point.line) for point in reader.poll(ended=True)] == [(0.25, 2)]
-    assert reader.poll(ended=True) == []
+    assert list(reader.poll(ended=True)) == []
 
 
 def test_each_attempt_has_its_own_log_and_lines(folder):

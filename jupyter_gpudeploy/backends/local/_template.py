@@ -1,21 +1,25 @@
-"""The template process of warm trials: imports once, compiles once, then forks a trial for each request.
+"""The template process of warm trials: imports once, compiles once, then forks trials ahead of their need.
 
 Run as a file by the interpreter of the run, which need not have our package: the standard library alone, nothing newer
 than Python 3.10. `warm.Template` is its other half and its only caller::
 
-    python _template.py DESCRIPTOR SCRIPT [PRELOAD ...]
+    python _template.py DESCRIPTOR FOLDER SCRIPT [PRELOAD ...]
 
-In comes a request: the sizes of three blobs (4 bytes each, big endian), with the trial's output as an SCM_RIGHTS
-descriptor; then the blobs, as the kernel keeps words, each ended by a NUL: its argv, its environment, and how that
-differs from the template's (`NAME=value` to set, `NAME` to unset; what the imports have set stays).
+In comes one byte for each wish: ORDER (a spare, now), GIVE (a spare with each end, from now on), KEEP (none).
 
-Out go lines: `ready`, `refused WHY`, `started PID`, `ended PID CODE`, and `failed WHY` for a request of which no trial
-came.
+Out go lines: `ready`, `refused WHY`, `spare PID` with a descriptor (SCM_RIGHTS), `ended PID CODE`, and `failed WHY`
+for an order of which no spare came.
 
-It ends when the other side hangs up. Trials that are running then go on.
+A spare is a forked process that waits for its trial at the other end of that descriptor. It takes one request: the
+sizes of two blobs (4 bytes each, big endian), with the trial's output as an SCM_RIGHTS descriptor; then the blobs, as
+the kernel keeps words, each ended by a NUL: its argv, and how its environment differs from the one that the template
+was given (`NAME=value` to set, `NAME` to unset; what the imports have set stays). It ends when the other side hangs up.
+
+The template ends when the other side hangs up. Trials that are running then go on.
 """
 
-# This file does the work of an interpreter: it catches any error, calls private ends, and does without pathlib.
+# This file does the work of an interpreter, and each of its imports is paid before the first trial: it catches any
+# error, calls private ends, and does without pathlib, typing, contextlib, socket and signal.
 # ruff: noqa: BLE001, PTH100, PTH115, PTH120, PTH123, PTH208, S102, S606, SIM115, SLF001, T201
 
 from __future__ import annotations
@@ -25,64 +29,64 @@ import sys
 if not getattr(sys.flags, "safe_path", False):
     del sys.path[0]  # the folder of this file is no place to import from; the script's takes its place
 
-import array
+import _signal  # type: ignore[import-not-found]
+import _socket
 import atexit
 import builtins
-import contextlib
 import gc
-import importlib
 import io
 import os
 import select
-import signal
-import socket
-from importlib.machinery import SourceFileLoader
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from types import CodeType, TracebackType
+    from types import CodeType, ModuleType, TracebackType
+    from typing import Any, NoReturn
 
-# Every page that a trial touches is copied for it first. So what comes before its first line avoids whatever is not
-# needed: random and threading (which do things after each fork), and the enums around the signals.
-_SIGCHLD, _SIG_DFL = int(signal.SIGCHLD), int(signal.SIG_DFL)
-_set_handler = sys.modules["_signal"].signal
+ORDER, GIVE, KEEP = b"o", b"g", b"k"
+_SPARES = 2  # both of two trials may end at once
 _FLUSH_FAILED = 120
+_BLOCK = 1 << 16
+_CONTROL = _socket.CMSG_SPACE(4)
+_DESCRIPTORS = 1 << 16
+_kept: list[object] = []  # sockets whose descriptors were closed: they may not be collected, which closes them again
 
 
 class RefusedError(Exception):
     """A template with these preloads cannot be forked safely."""
 
 
-class Trial(NamedTuple):
-    """One request, in the words of the kernel."""
-
-    argv: list[bytes]
-    environment: bytes
-    changes: list[bytes]
-
-
 def main() -> None:
     """Serve; in a forked trial, become it."""
-    control = socket.socket(fileno=int(sys.argv[1]))
-    given, script, names = sys.argv[2], os.path.abspath(sys.argv[2]), sys.argv[3:]
+    control = _socket.socket(fileno=int(sys.argv[1]))
+    os.closerange(3, control.fileno())
+    os.closerange(control.fileno() + 1, _DESCRIPTORS)
+    given, names = sys.argv[3], sys.argv[4:]
+    try:
+        os.chdir(sys.argv[2])
+    except OSError as error:
+        send(control, f"refused {sys.argv[2]}: {error.strerror}")
+        os._exit(1)
+    script = os.path.abspath(given)
     if not getattr(sys.flags, "safe_path", False):
         sys.path.insert(0, os.path.dirname(os.path.realpath(script)))
     sys.argv = [given]
-    for number in (signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    for number in (_signal.SIGHUP, _signal.SIGTERM):
+        _signal.signal(number, _signal.SIG_DFL)
+    _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, ())
+    room = Room()
     try:
         preload(names)
     except RefusedError as refused:
         send(control, f"refused {refused}")
         os._exit(1)
     code = compiled(script)
-    room = environment_room()
     sys.modules["__main__"] = fresh_main(script)
-    become(serve(control), given, room)
+    gc.collect()
+    gc.freeze()
+    become(*serve(control), given, room)
     end(run(code))
 
 
@@ -97,40 +101,52 @@ def preload(names: Sequence[str]) -> None:
     listed = ", ".join(names)
     for name in names:
         try:
-            importlib.import_module(name)
+            __import__(name)
         except BaseException as error:
             import traceback
 
             last = traceback.extract_tb(error.__traceback__)[-1]
             said = "".join(traceback.format_exception_only(type(error), error)).strip()
-            raise RefusedError(f"importing {name} failed: {said} ({last.filename}, line {last.lineno})") from None
+            where = "" if last.filename == __file__ else f" ({last.filename}, line {last.lineno})"
+            raise RefusedError(f"importing {name} failed: {said}{where}") from None
     if "SEED" in os.environ and "numpy" in sys.modules:
-        importlib.import_module("numpy.random")
+        __import__("numpy.random")
     threading: Any = sys.modules.get("threading")
     for thread in threading.enumerate() if threading else ():
         if thread is not threading.main_thread():
             raise RefusedError(f"importing {listed} started the thread {thread.name}, which no trial would have")
+    must_be_alone(listed)
+
+
+def must_be_alone(listed: str) -> None:
+    """Raise RefusedError when there is CUDA or a native thread."""
     torch = sys.modules.get("torch")
     if "/dev/nvidia-uvm" in descriptors() or (torch is not None and torch.cuda.is_initialized()):
         raise RefusedError(f"importing {listed} initialised CUDA, which cannot be used any more after a fork")
-    gc.collect()
-    gc.freeze()
+    if threads() == 1:
+        return
     # Libraries that are made for forks (OpenBLAS) end their threads before one, and start new ones when needed.
     pid = os.fork()
     if pid == 0:
         os._exit(0)
     os.waitpid(pid, 0)
-    left = len(os.listdir("/proc/self/task")) - 1
-    if left:
-        raise RefusedError(f"importing {listed} started {left} native threads, which no trial would have")
+    if threads() > 1:
+        raise RefusedError(f"importing {listed} started {threads() - 1} native threads, which no trial would have")
+
+
+def threads() -> int:
+    """Return how many threads this process has."""
+    return len(os.listdir("/proc/self/task"))
 
 
 def descriptors() -> list[str]:
     """Return what the open descriptors point to."""
     found = []
     for name in os.listdir("/proc/self/fd"):
-        with contextlib.suppress(OSError):
+        try:
             found.append(os.readlink("/proc/self/fd/" + name))
+        except OSError:
+            continue
     return found
 
 
@@ -145,170 +161,301 @@ def compiled(script: str) -> CodeType | None:
 
 def fresh_main(script: str) -> ModuleType:
     """Return a __main__ as the interpreter makes it for a script."""
-    module = ModuleType("__main__")
-    loader = SourceFileLoader("__main__", script)
+    module: ModuleType = type(sys)("__main__")
+    loader = type(__loader__)("__main__", script)  # type: ignore[name-defined]
     module.__dict__.update(__file__=script, __cached__=None, __loader__=loader, __builtins__=builtins)
     if sys.version_info < (3, 14):
         module.__annotations__ = {}
     return module
 
 
-def environment_room() -> tuple[int, int] | None:
-    """Return where in memory /proc/self/environ lies: its start and its size. None where that cannot be known.
+class Room:
+    """Where /proc/self/environ lies in memory, so that a trial can show its own environment there.
 
-    Afterwards nothing of ours points there any more.
+    Made before anything is imported, while the environment is the given one. Afterwards nothing of ours points there
+    any more. `size` is 0 where none of this can be done.
     """
-    try:
-        import ctypes  # noqa: F401 - so that every trial has it
 
-        with open("/proc/self/stat", "rb") as stream:
-            fields = stream.read().rpartition(b")")[2].split()
-        start, stop = int(fields[47]), int(fields[48])
-    except (ImportError, OSError, ValueError, IndexError):
+    def __init__(self) -> None:
+        os.environb.pop(b"GPUDEPLOY_ROOM", None)
+        self.size = 0
+        self._move: Any = None
+        self._given = {name: name + b"=" + text for name, text in os.environb.items()}
+        try:
+            with open("/proc/self/stat", "rb") as stream:
+                fields = stream.read().rpartition(b")")[2].split()
+            self._start, stop = int(fields[47]), int(fields[48])
+        except (OSError, ValueError, IndexError):
+            return
+        for name, text in list(os.environb.items()):
+            os.environb[name] = text
+        if 0 < self._start < stop:
+            self.size = stop - self._start
+            self._begin()
+
+    def show(self, changes: Sequence[bytes]) -> None:
+        """Show the changed environment, as much as there is room for: first what marks the processes of a run.
+
+        The given one stands at the end of the room already, so most trials only write what is theirs before it: each
+        page that a fork writes to is copied.
+        """
+        if not self.size:
+            return
+        given = self._given
+        for change in changes:
+            if change.partition(b"=")[0] in given:
+                break
+        else:
+            words = b"\0".join(changes) + b"\0"
+            if len(words) <= self._gap:
+                self._put(words)
+                return
+        self._show_all(changes)
+
+    def _show_all(self, changes: Sequence[bytes]) -> None:
+        names = {change.partition(b"=")[0] for change in changes}
+        words = [change for change in changes if b"=" in change]
+        words += [word for name, word in self._given.items() if name not in names]
+        words.sort(key=_is_no_mark)
+        shown = b"\0".join(words) + b"\0"
+        if len(shown) > self.size:
+            shown = shown[: shown.rfind(b"\0", 0, self.size) + 1]
+        self._put(shown.ljust(self.size, b"\0"))
+
+    def _put(self, data: bytes) -> None:
+        if self._move is not None:
+            self._move(self._start, data, len(data))
+            return
+        memory = os.open("/proc/self/mem", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.pwrite(memory, data, self._start)
+        finally:
+            os.close(memory)
+
+    def _begin(self) -> None:
+        """Put the given environment at the end of the room: through /proc, or by ctypes where a kernel forbids that."""
+        words = sorted(self._given.values(), key=_is_no_mark)
+        shown = (b"\0".join(words) + b"\0").rjust(self.size, b"\0")[-self.size :]
+        self._gap = self.size - sum(len(word) + 1 for word in words)
+        try:
+            self._put(shown)
+        except OSError:
+            try:
+                import ctypes
+            except ImportError:
+                self.size = 0
+                return
+            self._move = ctypes.memmove
+            self._put(shown)
+
+
+def _is_no_mark(word: bytes) -> bool:
+    return not word.startswith(b"GPUDEPLOY_")
+
+
+class Reserve:
+    """The spares that were forked and not handed out yet: pid, and the end of its channel that is to be handed out."""
+
+    def __init__(self, control: _socket.socket, wake: tuple[int, int]) -> None:
+        self._control = control
+        self._wake = wake
+        self._spares: dict[int, _socket.socket] = {}
+        self._is_full = False
+        self.gives = True
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether one more should be forked when there is nothing else to do."""
+        return self.gives and len(self._spares) < _SPARES and not self._is_full
+
+    def add(self) -> _socket.socket | None:
+        """Fork one more. In the spare itself, return its channel."""
+        theirs, mine = _socket.socketpair()
+        try:
+            pid = os.fork()
+        except OSError as error:
+            theirs.close()
+            mine.close()
+            self._is_full = True
+            self.why_not = error.strerror
+            return None
+        if pid == 0:
+            self._let_go(theirs)
+            return mine
+        mine.close()
+        self._spares[pid] = theirs
         return None
-    for name, text in list(os.environb.items()):
-        os.environb[name] = text
-    return (start, stop - start) if 0 < start < stop else None
+
+    def order(self) -> _socket.socket | None:
+        """Hand one out, forked now if need be. In the spare itself, return its channel."""
+        self._is_full = False
+        if not self._spares:
+            mine = self.add()
+            if mine is not None:
+                return mine
+        if not self.hand_out():
+            send(self._control, f"failed the trial could not be forked: {self.why_not}")
+        return None
+
+    def hand_out(self, line: str = "") -> bool:
+        """Send a line and a spare behind it, in one. Return False, with nothing sent, when there is none."""
+        if not self._spares:
+            return False
+        pid, theirs = self._spares.popitem()
+        descriptor = theirs.fileno().to_bytes(4, sys.byteorder)
+        try:
+            self._control.sendmsg(
+                [f"{line}spare {pid}\n".encode()], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, descriptor)]
+            )
+        except OSError:
+            pass  # nobody listens any more
+        finally:
+            theirs.close()
+        return True
+
+    def ended(self, pid: int, code: int) -> None:
+        """Take note of an end; tell it, unless it was a spare that nobody knows of."""
+        self._is_full = False
+        found = self._spares.pop(pid, None)
+        if found is not None:
+            found.close()
+        elif not (self.gives and self.hand_out(f"ended {pid} {code}\n")):
+            send(self._control, f"ended {pid} {code}")
+
+    def close(self) -> None:
+        """End what was not handed out."""
+        for theirs in self._spares.values():
+            theirs.close()
+        for pid in self._spares:
+            os.waitpid(pid, 0)
+
+    def _let_go(self, theirs: _socket.socket) -> None:
+        """In a new spare: let go of all that is the template's."""
+        _signal.set_wakeup_fd(-1)
+        _signal.signal(_signal.SIGCHLD, _signal.SIG_DFL)
+        os.setsid()
+        close = os.close
+        close(self._control.fileno())
+        close(theirs.fileno())
+        close(self._wake[0])
+        close(self._wake[1])
+        for other in self._spares.values():
+            close(other.fileno())
+        _kept.append((self, theirs))
 
 
-def serve(control: socket.socket) -> Trial:
-    """Fork a trial for each request and tell their ends. Returns in each trial; ends when the other side hangs up."""
-    wake, taken = os.pipe(), os.pipe()
+def serve(control: _socket.socket) -> tuple[list[bytes], list[bytes]]:
+    """Fork spares and tell the ends of trials. Returns in each trial; ends when the other side hangs up."""
+    wake = os.pipe()
     os.set_blocking(wake[1], False)
-    signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    _signal.set_wakeup_fd(wake[1], warn_on_full_buffer=False)
+    _signal.signal(_signal.SIGCHLD, lambda *_: None)
     send(control, "ready")
     poll = select.poll()
-    for descriptor in (control.fileno(), wake[0], taken[0]):
-        poll.register(descriptor, select.POLLIN)
-    taking = 0
+    poll.register(control, select.POLLIN)
+    poll.register(wake[0], select.POLLIN)
+    reserve = Reserve(control, wake)
+    mine: _socket.socket | None = None
     while True:
-        for descriptor, _ in poll.poll():
-            if descriptor == wake[0]:
-                os.read(wake[0], 4096)
-                if taking in tell_ends(control) and not select.select([taken[0]], [], [], 0)[0]:
-                    os._exit(1)  # half a request may be left, and nobody knows where the next one begins
-            elif descriptor == taken[0]:
-                os.read(taken[0], 1)
-                taking = 0
-                poll.modify(control, select.POLLIN)
-            elif not taking:
-                taking = fork(control)
-                if taking == 0:
-                    return begin(control, wake, taken)
-                if taking > 0:
-                    send(control, f"started {taking}")
-                    poll.modify(control, 0)
-                taking = max(taking, 0)
+        events = poll.poll(0 if reserve.is_wanted else None)
+        ready = [descriptor for descriptor, _ in events]
+        if wake[0] in ready:
+            os.read(wake[0], 4096)
+            tell_ends(reserve)
+        if not ready:
+            mine = reserve.add()
+        elif control.fileno() in ready:
+            mine = heed(control, reserve)
+        if mine is not None:
+            return begin(mine)
 
 
-def fork(control: socket.socket) -> int:
-    """Fork for the request that waits. Return the pid, 0 in the trial, -1 when it cannot be done."""
+def heed(control: _socket.socket, reserve: Reserve) -> _socket.socket | None:
+    """Do what is wished; end when the other side has hung up. In a spare forked for it, return its channel."""
     try:
-        if not control.recv(1, socket.MSG_PEEK):
-            os._exit(0)
+        wishes = control.recv(4096)
     except OSError:
+        wishes = b""
+    if not wishes:
+        reserve.close()
         os._exit(0)
+    for wish in (wishes[place : place + 1] for place in range(len(wishes))):
+        if wish == ORDER:
+            mine = reserve.order()
+            if mine is not None:
+                return mine
+        else:
+            reserve.gives = wish == GIVE
+    return None
+
+
+def tell_ends(reserve: Reserve) -> None:
+    """Reap what has ended, and tell it."""
     try:
-        return os.fork()
-    except OSError as error:
-        os.close(receive(control)[1])
-        send(control, f"failed the trial could not be forked: {error.strerror}")
-        return -1
-
-
-def tell_ends(control: socket.socket) -> list[int]:
-    """Reap what has ended, and return it."""
-    ended = []
-    with contextlib.suppress(ChildProcessError):
         while True:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if pid == 0:
-                break
-            ended.append(pid)
-            send(control, f"ended {pid} {os.waitstatus_to_exitcode(status)}")
-    return ended
+                return
+            reserve.ended(pid, os.waitstatus_to_exitcode(status))
+    except ChildProcessError:
+        return
 
 
-def receive(control: socket.socket) -> tuple[Trial, int]:
-    """Return the next request and its output. Raises EOFError when the other side hangs up."""
-    received = array.array("i")
-    header, ancillary, _, _ = control.recvmsg(12, socket.CMSG_SPACE(received.itemsize))
-    for _, _, content in ancillary:
-        received.frombytes(content[: received.itemsize])
-    header += exactly(control, 12 - len(header))
-    argv, environment, changes = (
-        exactly(control, int.from_bytes(header[start : start + 4], "big")) for start in (0, 4, 8)
-    )
-    return Trial(argv.split(b"\0")[:-1], environment, changes.split(b"\0")[:-1]), received[0]
-
-
-def exactly(control: socket.socket, size: int) -> bytes:
-    """Return `size` bytes. Raises EOFError when the other side hangs up before."""
-    parts = []
-    while size:
-        part = control.recv(size)
-        if not part:
-            raise EOFError
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
-
-
-def send(control: socket.socket, line: str) -> None:
+def send(control: _socket.socket, line: str) -> None:
     """Send a line; into the void when nobody listens any more."""
-    with contextlib.suppress(OSError):
+    try:
         control.sendall(line.replace("\n", " ").encode("utf-8", "replace") + b"\n")
+    except OSError:
+        return
 
 
 # In the trial
 
 
-def begin(control: socket.socket, wake: tuple[int, int], taken: tuple[int, int]) -> Trial:
-    """Take the request, and let go of all that is the template's."""
-    signal.set_wakeup_fd(-1)
-    _set_handler(_SIGCHLD, _SIG_DFL)
+def begin(channel: _socket.socket) -> tuple[list[bytes], list[bytes]]:
+    """Wait for the request and take it: argv, changes of the environment. Without one, end."""
+    output = -1
     try:
-        trial, output = receive(control)
-    except (OSError, EOFError, IndexError):
-        os._exit(1)
-    os.setsid()
-    null = os.open(os.devnull, os.O_RDONLY)
-    for source, target in ((null, 0), (output, 1), (output, 2)):
-        os.dup2(source, target)
-    os.write(taken[1], b".")
-    control.close()
-    for mine in (*wake, *taken, null, output):
-        os.close(mine)
-    return trial
-
-
-def become(trial: Trial, script: str, room: tuple[int, int] | None) -> None:
-    """Make this process what a fresh interpreter would be just before it runs the script."""
-    gc.freeze()
+        data, ancillary, _, _ = channel.recvmsg(_BLOCK, _CONTROL)
+        if not data:
+            os._exit(0)
+        output = int.from_bytes(ancillary[0][2][:4], sys.byteorder)
+        middle = 8 + int.from_bytes(data[:4], "big")
+        size = middle + int.from_bytes(data[4:8], "big")
+        while len(data) < size:
+            part = channel.recv(_BLOCK)
+            if not part:
+                os._exit(0)
+            data += part
+    except (OSError, IndexError):
+        os._exit(0)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    os.close(output)
+    os.close(channel.fileno())
+    _kept.append(channel)
     gc.enable()
-    buffered = not os.environb.get(b"PYTHONUNBUFFERED")
-    for change in trial.changes:
+    return data[8:middle].split(b"\0")[:-1], data[middle:].split(b"\0")[:-1]
+
+
+def become(argv: list[bytes], changes: list[bytes], script: str, room: Room) -> None:
+    """Make this process what a fresh interpreter would be just before it runs the script."""
+    environment = os.environ._data  # type: ignore[attr-defined]
+    buffered = not environment.get(b"PYTHONUNBUFFERED")
+    for change in changes:
         name, sign, text = change.partition(b"=")
         if sign:
-            os.environb[name] = text
-        else:
-            os.environb.pop(name, None)
-    if room is not None:
-        show(trial.environment, *room)
-    if buffered == bool(os.environb.get(b"PYTHONUNBUFFERED")):
+            os.putenv(name, text)
+            environment[name] = text
+        elif name in environment:
+            os.unsetenv(name)
+            del environment[name]
+    room.show(changes)
+    if buffered == bool(environment.get(b"PYTHONUNBUFFERED")):
         replace_streams(buffered=not buffered)
-    sys.orig_argv = [os.fsdecode(word) for word in trial.argv]
+    sys.orig_argv = [os.fsdecode(word) for word in argv]
     sys.argv = sys.orig_argv[sys.orig_argv.index(script) if script in sys.orig_argv else 0 :]
-    reseed(os.environ.get("SEED"))
-
-
-def show(environment: bytes, start: int, size: int) -> None:
-    """Put as much as there is room for where /proc shows it: processes of a run are found by their environment."""
-    import ctypes
-
-    shown = environment if len(environment) <= size else environment[: environment.rfind(b"\0", 0, size) + 1]
-    ctypes.memmove(start, shown.ljust(size, b"\0"), size)
+    reseed(environment.get(b"SEED", b"").decode("ascii", "replace"))
 
 
 def replace_streams(*, buffered: bool) -> None:
@@ -328,13 +475,13 @@ def replace_streams(*, buffered: bool) -> None:
         setattr(sys, f"__{name}__", stream)
 
 
-def reseed(seed: str | None) -> None:
+def reseed(seed: str) -> None:
     """Seed the global generators that were imported, from the run's seed, else from entropy: a fork copies them."""
     if seed and seed.isdigit():
         if "random" in sys.modules:
             sys.modules["random"].seed(int(seed))
         if "numpy" in sys.modules:
-            importlib.import_module("numpy.random").seed(int(seed) % 2**32)
+            __import__("numpy.random").random.seed(int(seed) % 2**32)
     elif "numpy.random" in sys.modules:  # random sees to it itself
         sys.modules["numpy.random"].seed()
 
@@ -352,7 +499,7 @@ def run(code: CodeType | None) -> int:
         flush()
         trace = of_the_script(error.__traceback__)
         sys.excepthook(type(error), error.with_traceback(trace), trace)
-        return -signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
+        return -_signal.SIGINT if isinstance(error, KeyboardInterrupt) else 1
     return 0
 
 
@@ -379,8 +526,10 @@ def exit_code(given: object) -> int:
     """Return what sys.exit(given) means; a text is printed."""
     if given is None or isinstance(given, int):
         return int(given or 0) & 0xFF
-    with contextlib.suppress(Exception):
+    try:
         print(given, file=sys.stderr)
+    except Exception:
+        return 1
     return 1
 
 
@@ -397,12 +546,14 @@ def end(code: int) -> NoReturn:
         namespace[name] = None
     for held in gc.get_objects():
         if isinstance(held, (io.TextIOWrapper, io.BufferedWriter, io.BufferedRandom)):
-            with contextlib.suppress(Exception):
+            try:
                 held.flush()
+            except Exception:  # noqa: S112 - as at the end of an interpreter
+                continue
     if not flush():
         code = _FLUSH_FAILED
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL)
+        _signal.signal(-code, _signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
 

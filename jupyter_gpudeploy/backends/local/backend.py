@@ -10,26 +10,30 @@ import os
 import shutil
 import signal
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef
-from jupyter_gpudeploy.backends.local import claim, control, follow, processes
-from jupyter_gpudeploy.backends.local.layout import LocalFolder, state_root
+from jupyter_gpudeploy.backends.local import claim, control, keepers, processes
+from jupyter_gpudeploy.backends.local.layout import LocalFolder
 from jupyter_gpudeploy.backends.local.loss import why_lost
 from jupyter_gpudeploy.backends.local.procfs import is_alive
 from jupyter_gpudeploy.backends.local.render import render
+from jupyter_gpudeploy.backends.local.reopen import reopen
 from jupyter_gpudeploy.errors import BackendError, RunExistsError, RunNotFoundError
-from jupyter_gpudeploy.events.status import Status
-from jupyter_gpudeploy.events.store import JournalReader
+from jupyter_gpudeploy.events import history, outputs
+from jupyter_gpudeploy.events.store import JournalReader, state_root
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from jupyter_gpudeploy.events.types import LogLine, StateChange
-    from jupyter_gpudeploy.plan.types import Plan
+    from jupyter_gpudeploy.plan.types import Note, Plan
+    from jupyter_gpudeploy.report import Report
     from jupyter_gpudeploy.sources.base import MetricSource
 
 _LOG = logging.getLogger(__name__)
@@ -53,7 +57,7 @@ class LocalBackend:
         """The folder of the runs."""
         return self.root / "runs"
 
-    def capabilities(self) -> Capabilities:
+    def capabilities(self, cluster: str | None = None, namespace: str | None = None) -> Capabilities:  # noqa: ARG002 - one place
         """Say what this machine has."""
         from jupyter_gpudeploy.backends.local.gpus import Leases
 
@@ -70,16 +74,21 @@ class LocalBackend:
             has_program=lambda name: shutil.which(name) is not None,
         )
 
+    def advice(self, plan: Plan) -> Sequence[Note]:  # noqa: ARG002 - the seam's signature
+        """Return nothing: what this machine can do is in its Capabilities."""
+        return ()
+
     def render(self, plan: Plan) -> Rendering:
         """Return the files of a run."""
         return render(plan)
 
     def launch(self, rendering: Rendering) -> RunRef:
         """Claim the name and start the supervisor. Raises RunExistsError for a name that another run has."""
+        keeper = keepers.take_waiting()
         while True:
-            ref = claim.claim(rendering, self.runs)
+            ref = claim.claim(rendering, self.runs, keeper.uid if keeper is not None else "")
             if ref is not None:
-                claim.start_supervisor(self._folder(ref.name))
+                claim.start_supervisor(self._folder(ref.name), keeper)
                 return ref
             try:
                 found = claim.read_ref(self._folder(rendering.name))
@@ -90,6 +99,10 @@ class LocalBackend:
             except _BROKEN:
                 raise _broken(self._folder(rendering.name)) from None
             return self._same(found, rendering)
+
+    def ahead(self, name: str | None) -> AbstractContextManager[None]:
+        """Begin what can be done before it is known what to launch, unless a run of that name is there already."""
+        return nullcontext() if name is not None and self._folder(name).path.exists() else keepers.ahead()
 
     def find(self) -> Sequence[RunRef]:
         """Return the runs of this machine, newest first. A folder that is no run is left out, and logged."""
@@ -135,14 +148,16 @@ class LocalBackend:
     def states(self, ref: RunRef, stop: threading.Event) -> Iterator[StateChange]:
         """Yield every state change, from the beginning."""
         self._revive(ref)
-        return follow.follow_states(self.folder(ref), functools.partial(self.lost, ref), stop)
+        return history.follow_states(self.folder(ref), functools.partial(self.lost, ref), stop)
 
     def logs(self, ref: RunRef, task: int, stop: threading.Event, since: int | None = None) -> Iterator[LogLine]:
         """Yield what a task printed."""
-        return follow.follow_logs(self.folder(ref), task, functools.partial(self.lost, ref), stop, since)
+        return history.follow_logs(self.folder(ref), task, functools.partial(self.lost, ref), stop, since)
 
     def endpoint(self, ref: RunRef, task: int = 0) -> Endpoint:
         """Return the address of a replica that has a process now. Raises BackendError."""
+        from jupyter_gpudeploy.events.status import Status
+
         folder = self.folder(ref)
         status = Status.of((), JournalReader(folder.events_file).poll())
         found = status.tasks.get(task)
@@ -167,11 +182,13 @@ class LocalBackend:
         return control.request_execute(folder, argv)
 
     def resume(self, ref: RunRef) -> None:
-        """Give a lost run a supervisor again. Raises BackendError for a run that has ended."""
+        """Give a lost or stopped run a supervisor again. Raises BackendError for one that has ended by itself."""
         folder = self.folder(ref)
-        if follow.has_final_record(folder.events_file):
-            raise BackendError(f"{ref.name} has ended: there is nothing to resume", hint="launch it anew")
-        if self.lost(ref) is not None:
+        if history.has_final_record(folder.events_file):
+            reopen(folder)
+            claim.write_driver(folder)
+            claim.start_supervisor(folder)
+        elif self.lost(ref) is not None:
             control.withdraw_stop(folder)
             claim.write_driver(folder)
             claim.start_supervisor(folder)
@@ -179,7 +196,7 @@ class LocalBackend:
     def stop(self, ref: RunRef, grace_seconds: float = 10) -> None:
         """Ask the supervisor to end everything. A lost run gets a supervisor that does nothing else."""
         folder = self.folder(ref)
-        if follow.has_final_record(folder.events_file):
+        if history.has_final_record(folder.events_file):
             return
         try:
             control.request_stop(folder, grace_seconds)
@@ -189,6 +206,47 @@ class LocalBackend:
             self._terminate(folder)
         if not _is_kept(folder):
             claim.start_supervisor(folder)
+
+    def forward(self, ref: RunRef, port: int, task: int = 0) -> str:
+        """Return the port itself: it is on this machine. Raises BackendError while the task has no process."""
+        from jupyter_gpudeploy.events.status import Status
+
+        found = Status.of((), JournalReader(self.folder(ref).events_file).poll()).tasks.get(task)
+        if found is None or found.state.is_final:
+            raise BackendError(f"{ref.name} has no process: its task {task} is {found.state if found else 'waiting'}")
+        return f"http://127.0.0.1:{port}"
+
+    def download(
+        self,
+        ref: RunRef,
+        task: int,
+        target: Path,
+        path: str = "",
+        progress: Callable[[int, int], None] | None = None,  # noqa: ARG002 - it is not far
+    ) -> list[Path]:
+        """Copy files of a task's output folder, which is on this machine anyway."""
+        return outputs.copy(self.folder(ref).output(task), target, path)
+
+    def changes(self, rendering: Rendering) -> str:
+        """Return how the files differ from those of the run of that name."""
+        folder = self._folder(rendering.name)
+        return outputs.differences(folder.path, rendering.files) if folder.path.exists() else ""
+
+    def examine(self, cluster: str | None = None, namespace: str | None = None) -> Report:  # noqa: ARG002 - one place
+        """Say what this machine has, and what holds it."""
+        from jupyter_gpudeploy.backends.local.doctor import examine
+
+        return examine(self.capabilities(), self.root, len(self.find()))
+
+    def keep_secret(
+        self, name: str, values: Mapping[str, str], *, cluster: str | None = None, namespace: str | None = None
+    ) -> None:
+        """Refuse: a cell that runs here refers to the environment or to a file."""
+        del values, cluster, namespace
+        raise BackendError(
+            f"this machine keeps no secrets: {name!r} would lie here in plain text",
+            hint="secrets: {NAME: env:NAME} or file:PATH; or --backend kubernetes",
+        )
 
     def driver(self, ref: RunRef) -> str | None:
         """Return which other living process launched this run or took it up."""
@@ -240,9 +298,9 @@ class LocalBackend:
         """Return the folder of a run whose supervisor has left. Raises BackendError while it lives."""
         folder = self.folder(ref)
         deadline = time.monotonic() + _START_SECONDS
-        while _is_kept(folder) or not (follow.has_final_record(folder.events_file) or self.lost(ref)):
+        while _is_kept(folder) or not (history.has_final_record(folder.events_file) or self.lost(ref)):
             # a supervisor that has written the run's end leaves at once
-            if not follow.has_final_record(folder.events_file) or time.monotonic() > deadline:
+            if not history.has_final_record(folder.events_file) or time.monotonic() > deadline:
                 raise BackendError(f"{ref.name} is alive and cannot be {verb}", hint="stop it first")
             time.sleep(0.01)
         if processes.tree(ref.uid):
@@ -250,7 +308,7 @@ class LocalBackend:
         return folder
 
     def _check_kept(self, ref: RunRef, folder: LocalFolder) -> None:
-        if follow.has_final_record(folder.events_file):
+        if history.has_final_record(folder.events_file):
             raise BackendError(f"{ref.name} has ended", hint="launch it again")
         reason = self.lost(ref)
         if reason is not None:

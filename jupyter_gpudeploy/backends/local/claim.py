@@ -11,41 +11,28 @@ import errno
 import json
 import os
 import shutil
-import subprocess
 import sys
 import time
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.local import environments
-from jupyter_gpudeploy.backends.local.layout import LocalFolder, record_text
-from jupyter_gpudeploy.backends.local.processes import SUPERVISOR_MARK
+from jupyter_gpudeploy.backends.local import keepers
+from jupyter_gpudeploy.backends.local.keepers import Keeper
+from jupyter_gpudeploy.backends.local.layout import LocalFolder
 from jupyter_gpudeploy.backends.local.procfs import identity
 from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.plan.record import record_text
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.base import Rendering
 
 _STALE_SECONDS = 3600.0
-_SUPERVISOR = """\
-import os
-if os.fork():
-    os._exit(0)
-os.setsid()
-import sys
-sys.path.append(sys.argv.pop())
-from jupyter_gpudeploy.backends.local.supervisor import main
-main()
-"""
-_KERNEL_ONLY = ("JPY_PARENT_PID", "JPY_SESSION_NAME", "IPY_INTERRUPT_EVENT", "JPY_INTERRUPT_EVENT")
 
 
-def claim(rendering: Rendering, runs: Path) -> RunRef | None:
+def claim(rendering: Rendering, runs: Path, uid: str = "") -> RunRef | None:
     """Write the folder of a run and give it its name; None when there is a run of that name already."""
-    ref = RunRef("local", rendering.name, os.urandom(6).hex(), rendering.fingerprint, time.time())
+    ref = RunRef("local", rendering.name, uid or keepers.new_uid(), rendering.fingerprint, time.time())
     runs.mkdir(parents=True, exist_ok=True, mode=0o700)
     _clear_stale(runs, rendering.name)
     draft = LocalFolder(runs / f".{ref.name}.{ref.uid}.tmp")
@@ -63,21 +50,22 @@ def claim(rendering: Rendering, runs: Path) -> RunRef | None:
     return ref
 
 
-def start_supervisor(folder: LocalFolder) -> None:
-    """Start the process that keeps a run. It is nobody's child, and there is never a second one: it would leave."""
-    root = Path(jupyter_gpudeploy.__file__).parent.parent
+def start_supervisor(folder: LocalFolder, keeper: Keeper | None = None) -> None:
+    """Start the process that keeps a run. It is nobody's child, and there is never a second one: it would leave.
+
+    `keeper`: one that waits already, under the uid of this run.
+    """
     folder.lock_file.touch(0o600)  # tells when one was started last
     with folder.supervisor_log.open("ab") as log:
-        done = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", _SUPERVISOR, str(folder.path), str(root)],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-            env=_inherited() | {SUPERVISOR_MARK: read_ref(folder).uid}, start_new_session=True, check=False,
-        )  # fmt: skip
-    if done.returncode != 0:
-        raise BackendError(
-            f"the supervisor of {folder.path.name} could not be started (exit code {done.returncode})",
-            hint=f"its log tells more: {folder.supervisor_log}",
-        )
+        if keeper is not None and keeper.keep(folder):
+            return
+        with Keeper(read_ref(folder).uid, log) as fresh:
+            if fresh.keep(folder):
+                return
+    raise BackendError(
+        f"the supervisor of {folder.path.name} could not be started (exit code {fresh.exit_code})",
+        hint=f"its log tells more: {folder.supervisor_log}",
+    )
 
 
 def read_ref(folder: LocalFolder) -> RunRef:
@@ -103,12 +91,14 @@ def _write(draft: LocalFolder, rendering: Rendering, ref: RunRef) -> None:
             raise BackendError(f"{path!r} lies outside the run's folder")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(_record(text, ref) if path == "run.json" else text, "utf-8")
-    draft.ref_file.write_text(json.dumps(asdict(ref)))
+    draft.ref_file.write_text(json.dumps(ref._asdict()))
     write_driver(draft)
 
 
 def _record(text: str, ref: RunRef) -> str:
     """Return the record with what is known only now: who it is, and what of this process it will run with."""
+    from jupyter_gpudeploy.backends.local import environments
+
     plan = json.loads(text)
     known = {
         "uid": ref.uid,
@@ -119,18 +109,6 @@ def _record(text: str, ref: RunRef) -> str:
         "working_dir": str(Path(plan["working_dir"]).absolute()),
     }
     return record_text({"version": plan.pop("version"), **known, **{k: v for k, v in plan.items() if k not in known}})
-
-
-def _inherited() -> dict[str, str]:
-    """Return this process's environment without what is true for a kernel alone, or for the run that we are part of."""
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in _KERNEL_ONLY and not name.startswith("GPUDEPLOY_")
-    }
-    if environment.get("MPLBACKEND", "").startswith("module://"):
-        del environment["MPLBACKEND"]  # the kernel's inline backend draws into a notebook that a task does not have
-    return environment
 
 
 def _clear_stale(runs: Path, name: str) -> None:

@@ -14,8 +14,9 @@ import os
 import re
 import shutil
 import subprocess
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
+
+from jupyter_gpudeploy.patterns import lazy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,15 +24,14 @@ if TYPE_CHECKING:
 TIME_OUT = 15.0
 _MIB = 2**20
 _FIELDS = "index,uuid,name,memory.used,memory.total"
-_UNKNOWN = re.compile(r"\[?(n/a|not supported|unknown error|not found|-)?\]?", re.IGNORECASE)
-_BROKEN = re.compile(r"\[?(.*(?:is lost|requires reset|unknown error|err!).*?)\]?", re.IGNORECASE)
-_LISTED_GPU = re.compile(r"GPU (\d+): .*\(UUID: (\S+)\)")
-_LISTED_MIG = re.compile(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (\S+)\)")
+_UNKNOWN = lazy(r"\[?(n/a|not supported|unknown error|not found|-)?\]?", re.IGNORECASE)
+_BROKEN = lazy(r"\[?(.*(?:is lost|requires reset|unknown error|err!).*?)\]?", re.IGNORECASE)
+_LISTED_GPU = lazy(r"GPU (\d+): .*\(UUID: (\S+)\)")
+_LISTED_MIG = lazy(r"\s+MIG (\S+)\s+Device\s+\d+: \(UUID: (\S+)\)")
 _PART_IN_USE = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class GpuUser:
+class GpuUser(NamedTuple):
     """A process that holds memory of a GPU. Its pid is the machine's, which a container may not know."""
 
     pid: int
@@ -43,8 +43,7 @@ class GpuUser:
         return f"pid {self.pid} ({self.name or 'unknown'}{held})"
 
 
-@dataclass(frozen=True, slots=True)
-class Device:
+class Device(NamedTuple):
     """One GPU, or one part of a GPU in MIG mode. `id` is the word that CUDA_VISIBLE_DEVICES takes for it."""
 
     id: str
@@ -65,7 +64,6 @@ class Device:
         return ""
 
 
-@dataclass(frozen=True, slots=True)
 class Devices:
     """The GPUs that may be used, in the order of the tool that listed them.
 
@@ -74,11 +72,19 @@ class Devices:
     count as the tool did.
     """
 
-    visible: tuple[Device, ...] = ()
-    why: str = ""
-    variable: str = "CUDA_VISIBLE_DEVICES"
-    hidden: str = ""
-    order: Mapping[str, str] = field(default_factory=dict)
+    def __init__(
+        self,
+        visible: tuple[Device, ...] = (),
+        why: str = "",
+        variable: str = "CUDA_VISIBLE_DEVICES",
+        hidden: str = "",
+        order: Mapping[str, str] | None = None,
+    ) -> None:
+        self.visible = visible
+        self.why = why
+        self.variable = variable
+        self.hidden = hidden
+        self.order = order or {}
 
     def __len__(self) -> int:
         return len(self.visible)
@@ -236,7 +242,7 @@ def _rocm(tool: str, environ: Mapping[str, str], time_out: float) -> Devices:
         if (listed := environ.get(variable)) is not None:
             visible = _chosen(listed, [(str(place), device) for place, device in enumerate(visible)])
         if variable == "ROCR_VISIBLE_DEVICES":
-            visible = tuple(replace(device, id=str(place)) for place, device in enumerate(visible))
+            visible = tuple(device._replace(id=str(place)) for place, device in enumerate(visible))
     why = "" if visible else "ROCR_VISIBLE_DEVICES or HIP_VISIBLE_DEVICES hides every GPU"
     return Devices(visible, why if found else "rocm-smi lists no GPU", "HIP_VISIBLE_DEVICES", "-1")
 

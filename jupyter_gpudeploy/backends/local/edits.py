@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,8 +22,6 @@ class Edits:
 
     def new(self) -> list[Path]:
         """Return the files that were found changed and not returned before."""
-        import hashlib
-
         changed = []
         for file, expected in list(self._hashes.items()):
             try:
@@ -31,13 +30,22 @@ class Edits:
                 if self._seen.get(file) == version:
                     continue
                 self._seen[file] = version
-                if hashlib.sha256(file.read_bytes()).hexdigest() == expected:
+                if _sha256(file.read_bytes()).hexdigest() == expected:
                     continue
             except OSError:
                 pass
             del self._hashes[file]
             changed.append(file)
         return changed
+
+
+def _sha256(data: bytes) -> Any:  # noqa: ANN401 - a hash object
+    """Return what `hashlib.sha256` does, without its import, which loads all of OpenSSL before the first task."""
+    if sys.version_info >= (3, 12):
+        from _sha2 import sha256
+    else:
+        from _sha256 import sha256  # type: ignore[import-not-found]
+    return sha256(data)
 
 
 def _is_plain(path: str) -> bool:

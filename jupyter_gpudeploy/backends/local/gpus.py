@@ -11,11 +11,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import secrets
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.backends.local.devices import Device, Devices, read_devices
 from jupyter_gpudeploy.backends.local.procfs import is_alive
@@ -29,8 +28,7 @@ FRESH_SECONDS = 5.0
 _Record = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(NamedTuple):
     """GPUs that are one task's until they are released.
 
     `environment` makes the task see these alone, or none for a lease of 0; it is empty on a machine without GPUs.
@@ -38,7 +36,7 @@ class Lease:
     """
 
     devices: tuple[str, ...] = ()
-    environment: dict[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str] = MappingProxyType({})
     notice: str = ""
     id: str = ""
 
@@ -108,7 +106,7 @@ class Leases:
             if len(free) < count:
                 return None
             chosen = [device for device in devices if device in free[:count]]
-            identity = secrets.token_hex(8)
+            identity = os.urandom(8).hex()
             uuids = [device.uuid for device in chosen]
             records.append({"id": identity, "devices": uuids, "holder": dict(holder), "time": time.time()})
             self._save(records)

@@ -11,6 +11,8 @@ from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from jupyter_gpudeploy.backends.local.gpus import Lease, Leases
     from jupyter_gpudeploy.backends.local.layout import LocalFolder
     from jupyter_gpudeploy.backends.local.states import Chronicle
@@ -22,7 +24,7 @@ class Grant(NamedTuple):
     """GPUs for one task, or none."""
 
     devices: tuple[str, ...]
-    environment: dict[str, str]
+    environment: Mapping[str, str]
     lease: Lease | None = None
 
 

@@ -18,27 +18,15 @@
 
 from __future__ import annotations
 
-import json
-import os
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.events.store import RunFolder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from pathlib import Path
 
 FIRST_EXECUTED = 1000
 """The number of the first `execute` of a manual run. Manual runs have no tasks of a plan."""
-
-
-def state_root() -> Path:
-    """Return where everything is kept: JUPYTER_GPUDEPLOY_HOME, else below the user's state folder."""
-    home = os.environ.get("JUPYTER_GPUDEPLOY_HOME")
-    if home:
-        return Path(home).expanduser().absolute()
-    state = os.environ.get("XDG_STATE_HOME")
-    return (Path(state) if state else Path.home() / ".local" / "state") / "jupyter_gpudeploy"
 
 
 class LocalFolder(RunFolder):
@@ -78,15 +66,3 @@ class LocalFolder(RunFolder):
     def root(self) -> Path:
         """The state root that this run lies in, two floors up."""
         return self.path.parent.parent
-
-
-def record_text(record: Mapping[str, Any]) -> str:
-    """Return a record as text: one key a line, one task a line; the same record gives the same text."""
-    lines = []
-    for key, value in record.items():
-        if key == "tasks" and value:
-            tasks = ",\n  ".join(json.dumps(task, default=str) for task in value)
-            lines.append(f' "tasks": [\n  {tasks}\n ]')
-        else:
-            lines.append(f" {json.dumps(key)}: {json.dumps(value, default=str)}")
-    return "{\n" + ",\n".join(lines) + "\n}\n"

@@ -89,6 +89,10 @@ class Loop:
                 self._go_blind(pid, error)
         self._children[pid] = (descriptor, ended)
 
+    def disown(self, pid: int) -> None:
+        """Forget a child that was adopted without being watched: somebody else has seen its end."""
+        self._children.pop(pid, None)
+
     @property
     def children(self) -> frozenset[int]:
         """The pids that were adopted and have not ended."""
@@ -120,6 +124,8 @@ class Loop:
     def turn(self, longest: float) -> None:
         """Wait until something happens, at most `longest` seconds, and do what is due."""
         wait = min(longest, _BLIND_SECONDS) if self._blind else longest
+        while self._timers and self._timers[0][2].action is None:
+            heapq.heappop(self._timers)
         if self._timers:
             wait = min(wait, self._timers[0][0] - time.monotonic())
         for descriptor, _ in self._poll.poll(max(wait, 0)):

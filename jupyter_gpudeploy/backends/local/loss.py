@@ -9,8 +9,8 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.local import processes
-from jupyter_gpudeploy.backends.local.follow import has_final_record
 from jupyter_gpudeploy.backends.local.procfs import Identity, boot_id
+from jupyter_gpudeploy.events.history import has_final_record
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.base import RunRef

@@ -29,7 +29,8 @@ class Program:
         self._folder = folder
         self._tasks: dict[int, dict[str, Any]] = {task["number"]: task for task in record["tasks"]}
         self._environment = self._prepared()
-        self._slots = {"python": python, "code": str(folder.code), "host": HOST}
+        sources = record.get("base", record["working_dir"])
+        self._slots = {"python": python, "code": str(folder.code), "sources": sources, "host": HOST}
         self._output = f"{folder.path}/out/"
         self._metrics = f"{folder.path}/metrics/"
         self._found: dict[tuple[str, str], str] = {}

@@ -14,7 +14,7 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from jupyter_gpudeploy.backends.local.masking import Mask
+from jupyter_gpudeploy.events.masking import Mask
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

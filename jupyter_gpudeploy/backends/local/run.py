@@ -32,6 +32,8 @@ _LEFTOVER_GRACE = 2.0
 _LONGEST_PAUSE = 60.0
 _DEFAULT_GRACE = 10.0
 _WIND_SECONDS = 0.03
+_OURS = "jupyter_gpudeploy.programs."
+_CANNOT_WORK = 78  # as `programs/_loader.py` has it, which is too much to import here
 
 
 class KeptRun:
@@ -160,6 +162,7 @@ class KeptRun:
                 break
         if self._waiting:
             starter.prepare(self._waiting[0].task)
+        starter.expect(bool(self._waiting))
         self._judge()
 
     def _hold(self, starter: Starter) -> bool:
@@ -216,6 +219,9 @@ class KeptRun:
         live = self._live.pop(attempt.task)
         if self._replicas is not None and outcome.state is State.SUCCEEDED:
             outcome = Outcome(State.FAILED, "the server ended by itself (exit code 0)", 0)
+        if outcome.exit_code == _CANNOT_WORK and self._is_ours(attempt.task):
+            reason = "it cannot start as it is: see the end of its log"
+            outcome = outcome._replace(reason=reason, again=False)
         if self._starter is not None:
             self._starter.ended(live)
         if self._replicas is not None:
@@ -225,6 +231,11 @@ class KeptRun:
             self._fill()
         else:
             self._judge()
+
+    def _is_ours(self, number: int) -> bool:
+        """Return whether the task is a program of this package, whose exit codes we know."""
+        words = [word for task in self._record["tasks"] if task["number"] == number for word in task["argv"]]
+        return any(isinstance(part, str) and part.startswith(_OURS) for word in words for part in word)
 
     def _settle(self, turn: Turn, outcome: Outcome) -> None:
         """Note an end, or that there will be a further attempt."""

@@ -104,6 +104,11 @@ class Starter:
             self._give_back(grant)
             raise
 
+    def expect(self, more: bool) -> None:  # noqa: FBT001 - its only argument
+        """Say whether further tasks wait."""
+        if self._warm is not None and self._warm.template is not None:
+            self._warm.template.expect(more)
+
     def prepare(self, task: int) -> None:
         """Make the folder of a task; done ahead for the next one, so that a free slot waits for a process alone."""
         if task != self._prepared:

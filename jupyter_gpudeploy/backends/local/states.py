@@ -33,7 +33,7 @@ class Chronicle:
         self.results = _results(changes)
         self.failures = _failures(changes)
         self.started = _started(changes)
-        self.has_ended = any(change.task is None and change.state.is_final for change in changes)
+        self.state = next((change.state for change in reversed(changes) if change.task is None), State.STARTING)
         self._run: tuple[State, str] | None = None
         if self._journal.dropped:
             size = self._journal.dropped

@@ -11,7 +11,6 @@ import fcntl
 import json
 import os
 import signal
-import sys
 import time
 from typing import TYPE_CHECKING
 
@@ -34,8 +33,11 @@ _FULL_DISK_SECONDS = 600.0
 
 
 def main() -> None:
-    """Keep the run whose folder is the first argument, until it has ended. A second keeper leaves at once."""
-    folder = LocalFolder(sys.argv[1])
+    """Keep the run whose folder is told by stdin, until it has ended. A second keeper leaves at once."""
+    path = _told()
+    if not path:
+        return
+    folder = LocalFolder(path)
     lock = _take_lock(folder)
     if lock is None:
         return
@@ -47,7 +49,7 @@ def main() -> None:
     record = folder.record()
     chronicle = Chronicle(folder)
     try:
-        if not chronicle.has_ended:
+        if not chronicle.state.is_final:
             _keep(folder, record, chronicle)
     finally:
         chronicle.close()
@@ -76,6 +78,24 @@ def _keep(folder: LocalFolder, record: Mapping[str, Any], chronicle: Chronicle) 
     _wait_for_room(folder, chronicle)
 
 
+def _told() -> str:
+    """Wait to be told the folder; empty when nothing came of it. Then let go of whoever told it."""
+    told = b""
+    while not told.endswith(b"\0") and (more := os.read(0, 1 << 16)):
+        told += more
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    os.close(null)
+    if not told.endswith(b"\0"):
+        return ""
+    path = os.fsdecode(told[:-1])
+    log = os.open(LocalFolder(path).supervisor_log, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(log)
+    return path
+
+
 def _take_lock(folder: LocalFolder) -> int | None:
     """Return the descriptor that holds the run's lock for as long as we live, or None when another holds it."""
     descriptor = os.open(folder.lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -100,7 +120,10 @@ def _end_leftovers(folder: LocalFolder, run: str, chronicle: Chronicle) -> None:
     asked, _ = control.Requests(folder).poll()
     left = processes.end_tree(run, grace=_LEFTOVER_GRACE if asked is None else asked)
     ended = f"; {count} processes of it were still there and were ended" if count else ""
-    chronicle.notice(f"taken up again after its supervisor was gone{ended}", level="info")
+    was_resumed = chronicle.state is State.WAITING  # a supervisor never writes that
+    chronicle.notice(
+        f"taken up again after {'it was stopped' if was_resumed else 'its supervisor was gone'}{ended}", level="info"
+    )
     if left:
         chronicle.notice(f"{len(left)} processes of the time before cannot be ended")
 

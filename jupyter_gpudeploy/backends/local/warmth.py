@@ -39,6 +39,7 @@ class WarmStart:
             self._give_up(error)
         else:
             self.is_preparing = self._is_watched = True
+            self._loop.adopt(self._process.pid, self._process.has_ended, watch=False)
             self._loop.watch(self._process.fileno(), self._on_news)
 
     def close(self) -> None:
@@ -47,7 +48,9 @@ class WarmStart:
             self._loop.unwatch(self._process.fileno())
         self._is_watched = self.is_preparing = False
         self.template = None
+        pid = self._process.pid
         self._process.close()
+        self._loop.disown(pid)
 
     def look(self) -> None:
         """See whether there is a template to fork from now."""

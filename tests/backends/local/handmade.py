@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 
 from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.events.status import Status
@@ -28,7 +27,7 @@ def plan(*programs, **fields):
     """Return a plan whose tasks run these Python programs."""
     tasks = tuple(Task(n, f"task {n}", (word(Slot.PYTHON), word("-c"), word(text))) for n, text in enumerate(programs))
     made = Plan("run", "Run", "job" if len(tasks) == 1 else "sweep", "local", tasks, "f0", working_dir="/tmp")
-    return replace(made, **fields)
+    return made._replace(**fields)
 
 
 class Driver:

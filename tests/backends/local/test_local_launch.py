@@ -22,13 +22,12 @@ from jupyter_gpudeploy.plan.types import Slot, Task, word
 
 LAUNCHER = """
 import json, os, sys, time
-from dataclasses import asdict
 from jupyter_gpudeploy.backends.base import Rendering
 from jupyter_gpudeploy.backends.local.backend import LocalBackend
 rendering = Rendering(**json.load(open(sys.argv[1])))
 while not os.path.exists(sys.argv[2]):
     time.sleep(0.0005)
-print(json.dumps(asdict(LocalBackend().launch(rendering))), flush=True)
+print(json.dumps(LocalBackend().launch(rendering)._asdict()), flush=True)
 if len(sys.argv) > 3:
     time.sleep(600)
 """

@@ -182,9 +182,9 @@ def test_the_last_lines_reach_back_into_earlier_attempts(local):
 
 STARTER = """
 import sys
-from jupyter_gpudeploy.backends.local import claim
+from jupyter_gpudeploy.backends.local import claim, keepers
 from jupyter_gpudeploy.backends.local.layout import LocalFolder
-claim._SUPERVISOR = claim._SUPERVISOR.replace("main()\\n", sys.argv[2] + "main()\\n")
+keepers._PROGRAM = keepers._PROGRAM.replace("main()\\n", sys.argv[2] + "main()\\n")
 claim.start_supervisor(LocalFolder(sys.argv[1]))
 """
 

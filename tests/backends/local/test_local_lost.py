@@ -168,3 +168,76 @@ def test_a_young_claim_without_a_supervisor_is_not_yet_lost(backend, monkeypatch
     assert backend.lost(ref) is None
     monkeypatch.setattr(time, "time", lambda real=time.time: real() + 11)
     assert "never started" in backend.lost(ref)
+
+
+@pytest.fixture
+def stopped(local, backend, tmp_path):
+    """Return a stopped sweep: task 0 is done, 1 was running, 2 and 3 waited."""
+    program = f"import os, time, pathlib; print('begin', os.environ['GPUDEPLOY_ATTEMPT'])\nwhile not pathlib.Path({str(tmp_path / 'gate')!r}).exists(): time.sleep(0.02)\nprint('end')"
+    ref = local.launch("print('done')", program, program, program, parallelism=1)
+    local.wait_for(ref, lambda status: 1 in status.tasks and local.lines(ref, 1) == ["begin 1"])
+    backend.stop(ref, 1)
+    assert local.wait(ref).state is State.STOPPED
+    return ref
+
+
+def test_a_stopped_run_resumes_with_what_is_not_done(stopped, backend, local, tmp_path):
+    backend.resume(stopped)
+    status = local.status(stopped)
+    assert not status.state.is_final, "from the moment on which resume returns"
+    assert (status.tasks[0].state, status.counts()[State.SUCCEEDED]) == (State.SUCCEEDED, 1)
+    local.wait_for(stopped, lambda status: status.tasks[1].state is State.RUNNING)
+    (tmp_path / "gate").touch()
+    status = local.wait(stopped)
+    assert status.state is State.SUCCEEDED
+    assert [status.tasks[number].attempt for number in range(4)] == [1, 2, 1, 1]
+    assert [local.lines(stopped, number, follow=True) for number in range(4)] == [
+        ["done"], ["begin 1", "begin 2", "end"], ["begin 1", "end"], ["begin 1", "end"],
+    ]  # fmt: skip
+    states = [change.state for change in backend.states(stopped, threading.Event()) if change.task is None]
+    assert (states[-1], states.count(State.STOPPED)) == (State.SUCCEEDED, 1)
+    with pytest.raises(BackendError, match="nothing to resume"):
+        backend.resume(stopped)
+
+
+def test_a_resumed_run_can_be_stopped_and_resumed_again_and_be_lost(stopped, backend, local, tmp_path):
+    backend.resume(stopped)
+    local.wait_for(stopped, lambda status: status.tasks[1].state is State.RUNNING)
+    backend.stop(stopped, 1)
+    assert local.wait(stopped).state is State.STOPPED
+    backend.resume(stopped)
+    local.wait_for(stopped, lambda status: status.tasks[1].state is State.RUNNING and status.tasks[1].attempt == 3)
+    processes.send(local.supervisor(stopped), signal.SIGKILL)
+    until(lambda: backend.lost(stopped))
+    backend.resume(stopped)
+    (tmp_path / "gate").touch()
+    status = local.wait(stopped)
+    assert (status.state, status.tasks[1].attempt) == (State.SUCCEEDED, 4)
+
+
+def test_two_who_resume_at_once_start_nothing_twice(stopped, backend, local, tmp_path):
+    (tmp_path / "gate").touch()
+    told = []
+
+    def resume():
+        try:
+            backend.resume(stopped)
+        except BackendError as error:
+            told.append(error)
+
+    threads = [threading.Thread(target=resume) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert local.wait(stopped).state is State.SUCCEEDED
+    assert local.lines(stopped, 1) == ["begin 1", "begin 2", "end"]
+
+
+def test_a_run_that_was_stopped_with_nothing_left_undone_is_not_resumed(local, backend):
+    ref = local.launch(kind="manual")
+    local.wait_for(ref, lambda status: status.state is State.READY)
+    backend.stop(ref, 1)
+    local.wait(ref)
+    with pytest.raises(BackendError, match="nothing to resume"):
+        backend.resume(ref)

@@ -14,6 +14,7 @@ from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.plan.types import Health, Service, Slot, Task, word
+from jupyter_gpudeploy.programs._loader import CANNOT_WORK
 
 SERVER = """
 import http.server, os, sys, time
@@ -122,6 +123,23 @@ def test_a_server_that_dies_is_started_again(serve, local, backend):
     assert get(backend.endpoint(ref).url).startswith("0 ")
     reasons = [event.reason for event in local.events(ref) if getattr(event, "state", None) is State.WAITING]
     assert reasons == ["killed by SIGKILL; attempt 2 in 1 s"]
+
+
+def test_a_server_that_can_never_start_is_tried_once(serve, local, tmp_path):
+    program = tuple(
+        map(word, (Slot.PYTHON, "-m", "jupyter_gpudeploy.programs.flask_app", str(tmp_path / "a.py"), "app"))
+    )
+    (tmp_path / "a.py").write_text("import no_such_module_anywhere\n")
+    task = Task(0, "replica 0", (*program, word(Slot.HOST), word(Slot.PORT)))
+    status = local.wait(local.launch(tasks=(task,), kind="server", service=Service(0, Health("/")), retries=5))
+    assert (status.state, status.tasks[0].attempt, status.tasks[0].exit_code) == (State.FAILED, 1, CANNOT_WORK)
+    assert status.reason == "it cannot start as it is: see the end of its log"
+
+
+def test_the_exit_code_of_a_program_of_ones_own_means_nothing(serve, local):
+    ref = serve(f"raise SystemExit({CANNOT_WORK})", retries=1)
+    status = local.wait(ref)
+    assert (status.tasks[0].attempt, status.reason) == (2, f"exit code {CANNOT_WORK}")
 
 
 def test_a_server_that_ends_by_itself_has_failed(serve, local):

@@ -13,9 +13,9 @@ from handmade import plan, until
 
 import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.local import claim, processes
-from jupyter_gpudeploy.backends.local.follow import has_final_record
 from jupyter_gpudeploy.backends.local.layout import LocalFolder
 from jupyter_gpudeploy.backends.local.states import Chronicle
+from jupyter_gpudeploy.events.history import has_final_record
 from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.plan.types import SecretRef, Slot, Source, Task, Warm, word
@@ -34,12 +34,10 @@ SLEEP = "import time; time.sleep(600)"
 
 def test_the_supervisor_needs_the_standard_library_alone(backend, local):
     ref = claim.claim(backend.render(plan("print(1)", "print(2)", parallelism=2)), backend.runs)
-    done = subprocess.run(
-        [sys.executable, "-I", "-S", "-c", FOREGROUND, str(backend.folder(ref).path), ROOT],
-        capture_output=True, text=True, check=True, timeout=60,
-    )  # fmt: skip
+    told = str(backend.folder(ref).path) + "\0"
+    subprocess.run([sys.executable, "-I", "-S", "-c", FOREGROUND, ROOT], input=told, text=True, check=True, timeout=60)
     assert local.status(ref).state is State.SUCCEEDED
-    modules = json.loads(done.stdout)
+    modules = json.loads(backend.folder(ref).supervisor_log.read_text())
     assert not [name for name, file in modules.items() if "site-packages" in file]
     foreign = {name.partition(".")[0] for name in modules} - {*sys.stdlib_module_names, "__main__"}
     assert foreign == {"jupyter_gpudeploy"}

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from jupyter_gpudeploy.backends.local import warm
-from jupyter_gpudeploy.backends.local.processes import marks
+from jupyter_gpudeploy.backends.local.processes import children, marks
 from jupyter_gpudeploy.backends.local.warm import Template
 from jupyter_gpudeploy.errors import BackendError
 
@@ -329,7 +329,7 @@ from jupyter_gpudeploy.backends.local.warm import Template
 template = Template(sys.executable, {str(tmp_path / "trial.py")!r}, (), {str(tmp_path)!r}, dict(os.environ))
 template.start()
 pid = template.spawn([sys.executable, {str(tmp_path / "trial.py")!r}], dict(os.environ), 2)
-print(template._process.pid, pid, flush=True)
+print(template.pid, pid, flush=True)
 time.sleep(600)
 """
     words = [sys.executable, "-c", supervisor]
@@ -344,7 +344,7 @@ time.sleep(600)
 def test_ends_are_told_after_the_template_was_killed(trials):
     with trials("import time\ntime.sleep(600)\n") as run:
         pids = [run.start(), run.start()]
-        os.kill(run.template._process.pid, signal.SIGKILL)
+        os.kill(run.template.pid, signal.SIGKILL)
         assert select.select([run.template], [], [], 20)[0]
         assert run.template.poll() == []
         with pytest.raises(BackendError, match=r"the template died \(-9\)"):
@@ -365,17 +365,48 @@ def test_an_end_that_came_while_another_was_started_wakes_up(trials):
         assert not select.select([run.template], [], [], 0)[0]
 
 
+def test_spares_that_were_killed_are_replaced(trials):
+    with trials("print('ok')") as run:
+        run.run()
+        for _ in range(3):
+            spares = children(run.template.pid)
+            for pid in spares:
+                os.kill(pid, signal.SIGKILL)
+            until(lambda spares=spares: all(map(is_gone, spares)))
+            assert run.run() == (0, "ok\n")
+        assert run.template.poll() == []
+
+
+def test_spares_end_with_their_template_and_with_its_end(trials):
+    with trials("print('ok')") as run:
+        run.run()
+        until(lambda: len(children(run.template.pid)) > 1)
+        spares = children(run.template.pid)
+        os.kill(run.template.pid, signal.SIGKILL)
+        assert select.select([run.template], [], [], 20)[0]
+        run.template.poll()
+        until(lambda: all(map(is_gone, spares)))
+    with_end = Template(sys.executable, run.script, (), str(run.folder), BASE)
+    with_end.start()
+    again = Trials(with_end, run.script, run.folder)
+    again.run()
+    until(lambda: len(children(with_end.pid)) > 1)
+    spares = children(with_end.pid)
+    with_end.close()
+    until(lambda: all(map(is_gone, spares)))
+
+
 def test_a_full_table_of_processes_is_an_error_and_not_the_end(trials):
     with trials("print('ok')") as run:
         assert run.run() == (0, "ok\n")
         import resource
 
-        pid = run.template._process.pid
+        pid = run.template.pid
         if os.getuid() == 0:
             pytest.skip("root has no limit of processes")
         limits = resource.prlimit(pid, resource.RLIMIT_NPROC, (1, 10_000))
         with pytest.raises(BackendError, match="could not be forked"):
-            run.start()
+            run.start(), run.start(), run.start(), run.start()  # the first ones were forked before
         resource.prlimit(pid, resource.RLIMIT_NPROC, limits)
         assert run.run() == (0, "ok\n")
 

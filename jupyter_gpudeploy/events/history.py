@@ -38,7 +38,7 @@ def follow_states(folder: RunFolder, lost: Callable[[], Lost], stop: threading.E
         ended = False
         for event in reader.poll():
             if isinstance(event, StateChange):
-                ended = ended or (event.task is None and event.state.is_final)
+                ended = event.state.is_final if event.task is None else ended  # a stopped run may have been resumed
                 yield event
         if reason is not None and not ended:
             yield StateChange(time.time(), State.LOST, reason=reason)

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jupyter_gpudeploy.backends.local.masking import Mask
+from jupyter_gpudeploy.events.masking import Mask
 
 SECRETS = [b"hf_verysecret", b"hf_verysecretlonger", b"abcabcabd"]
 

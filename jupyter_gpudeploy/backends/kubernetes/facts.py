@@ -1,0 +1,254 @@
+"""What we need of a pod and of a Job, taken out of the objects of the API: a hundredth of their size."""
+
+from __future__ import annotations
+
+import signal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+INDEX = "batch.kubernetes.io/job-completion-index"
+_FAILURES = ("batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count")
+_OOM_KILLED = "OOMKilled"
+_SIGNALLED = 128
+
+
+class Exit(NamedTuple):
+    """How a container ended. Times in seconds since the epoch, by the clock of the node, which tells whole seconds."""
+
+    code: int
+    reason: str = ""
+    message: str = ""
+    started: float | None = None
+    finished: float | None = None
+
+    @property
+    def words(self) -> str:
+        """The end as a sentence: `exit code 3`, `killed by SIGTERM`; empty for a success."""
+        if self.code > _SIGNALLED and self.code - _SIGNALLED in _SIGNALS:
+            return f"killed by {_SIGNALS[self.code - _SIGNALLED]}"
+        return f"exit code {self.code}" if self.code else ""
+
+
+_SIGNALS = {number.value: number.name for number in signal.Signals}
+
+
+class PodFacts(NamedTuple):
+    """A pod. Times in seconds since the epoch, by the clock of the cluster; None while it has not come to that.
+
+    `completion`: its index in the Job, and `failures`: how often that failed before. `restarts`: how often its
+    container was started again; `exit`: the end of the last one started, `previous` that of the one before it.
+    `waiting`: (reason, message) of a container that does not run, an init container's before the main one's. `setup`:
+    it failed before its main container began, and `container` and `exit` are the init container's. `gone`: it was
+    deleted and is no more.
+    """
+
+    uid: str
+    name: str
+    container: str
+    completion: int | None
+    task: int | None
+    failures: int
+    created: float
+    node: str
+    phase: str
+    deleted: float | None
+    scheduled: float | None
+    started: float | None
+    ready: float | None
+    exit: Exit | None
+    previous: Exit | None
+    restarts: int
+    container_id: str
+    waiting: tuple[str, str]
+    status: tuple[str, str]
+    disruption: tuple[str, str]
+    memory: str
+    restartable: bool
+    setup: bool = False
+    gone: bool = False
+
+    @property
+    def is_over(self) -> bool:
+        """Nothing of it runs any more, and nothing will."""
+        return self.gone or self.phase in ("Succeeded", "Failed")
+
+
+class JobFacts(NamedTuple):
+    """A Job: the numbers of the indexes that have ended, and its conditions that are true (type to reason, message)."""
+
+    uid: str
+    created: float
+    suspended: bool
+    active: int
+    completed: frozenset[int]
+    failed: frozenset[int]
+    conditions: Mapping[str, tuple[str, str, float]]
+    gone: bool = False
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it ended as a whole."""
+        return self.gone or "Complete" in self.conditions or "Failed" in self.conditions
+
+
+def pod_facts(pod: Mapping[str, Any], *, gone: bool = False) -> PodFacts:
+    """Return what we need of a pod."""
+    metadata, spec, status = pod["metadata"], pod.get("spec", {}), pod.get("status", {})
+    notes, labels = metadata.get("annotations") or {}, metadata.get("labels") or {}
+    main = _main_container(spec, notes)
+    seen = _named(status.get("containerStatuses"), main.get("name", ""))
+    state = seen.get("state") or {}
+    ended, before = state.get("terminated"), (seen.get("lastState") or {}).get("terminated")
+    crashed = before if ended is None and not state.get("running") else None
+    conditions = {item["type"]: item for item in status.get("conditions") or () if item.get("status") == "True"}
+    index = notes.get(INDEX, labels.get(INDEX))
+    disruption = conditions.get("DisruptionTarget") or {}
+    exit_ = _exit(ended or crashed)
+    name = main.get("name", "")
+    failed = _failed_setup(status) if exit_ is None and status.get("phase") == "Failed" else None
+    if failed is not None:
+        name, exit_ = failed["name"], _exit(failed["state"]["terminated"])
+    return PodFacts(
+        uid=metadata["uid"],
+        name=metadata["name"],
+        container=name,
+        completion=None if index is None else int(index),
+        task=_number(labels.get("jupyter-gpudeploy/task")),
+        failures=sum(_number(notes.get(name)) or 0 for name in _FAILURES),
+        created=seconds(metadata.get("creationTimestamp")) or 0.0,
+        node=spec.get("nodeName", ""),
+        phase=status.get("phase", "Pending"),
+        deleted=seconds(metadata.get("deletionTimestamp")),
+        scheduled=seconds((conditions.get("PodScheduled") or {}).get("lastTransitionTime")),
+        started=seconds((state.get("running") or {}).get("startedAt")) or (exit_.started if exit_ else None),
+        ready=seconds((conditions.get("Ready") or {}).get("lastTransitionTime")) if seen.get("ready") else None,
+        exit=exit_,
+        previous=None if crashed else _exit(before),
+        restarts=seen.get("restartCount", 0),
+        container_id=(failed or seen).get("containerID", ""),
+        waiting=_waiting(status, state),
+        status=(status.get("reason", ""), status.get("message", "")),
+        disruption=(disruption.get("reason", ""), disruption.get("message", "")),
+        memory=str(((main.get("resources") or {}).get("limits") or {}).get("memory", "")),
+        restartable=spec.get("restartPolicy", "Always") != "Never",
+        setup=failed is not None,
+        gone=gone,
+    )
+
+
+def job_facts(job: Mapping[str, Any], *, gone: bool = False) -> JobFacts:
+    """Return what we need of a Job."""
+    metadata, spec, status = job["metadata"], job.get("spec", {}), job.get("status", {})
+    conditions = {
+        item["type"]: (item.get("reason", ""), item.get("message", ""), seconds(item.get("lastTransitionTime")) or 0.0)
+        for item in status.get("conditions") or ()
+        if item.get("status") == "True"
+    }
+    return JobFacts(
+        uid=metadata["uid"],
+        created=seconds(metadata.get("creationTimestamp")) or 0.0,
+        suspended=bool(spec.get("suspend")),
+        active=(status.get("active") or 0) + (status.get("terminating") or 0),
+        completed=frozenset(indexes(status.get("completedIndexes"))),
+        failed=frozenset(indexes(status.get("failedIndexes"))),
+        conditions=conditions,
+        gone=gone,
+    )
+
+
+def indexes(text: str | None) -> Iterator[int]:
+    """Yield the numbers of a compressed list: `1,3-5,7`. What is no number is passed over."""
+    for part in (text or "").split(","):
+        first, _, last = part.strip().partition("-")
+        if first.isdigit() and (last.isdigit() or not last):
+            yield from range(int(first), int(last or first) + 1)
+
+
+def seconds(text: str | None) -> float | None:
+    """Return a time of the API (RFC 3339) as seconds since the epoch."""
+    if not text:
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except ValueError:
+        return None
+
+
+def end_of(pod: PodFacts, exit_: Exit | None, said: str = "") -> str:
+    """Return why a container that failed did so, as a sentence. `said`: what the pod itself said at its end."""
+    if exit_ is not None and exit_.reason == _OOM_KILLED:
+        limit = f" (limit {pod.memory})" if pod.memory else ""
+        return f"out of memory{limit}, exit code {exit_.code}"
+    reason, message = pod.status
+    words = exit_.words if exit_ is not None else ""
+    if reason == "Evicted":
+        return f"evicted: {message or 'the node was low on resources'}"
+    if pod.disruption[0]:
+        return disruption_words(*pod.disruption, pod.node)
+    if pod.deleted is not None or pod.gone:
+        return f"the pod was deleted outside ({words})" if words else "the pod was deleted outside"
+    if words:
+        return f"{pod.container}: {words}" if pod.setup else said or words
+    return ": ".join(filter(None, (reason, message))) or "the pod failed"
+
+
+def disruption_words(reason: str, message: str, node: str) -> str:
+    """Return a pod's DisruptionTarget condition as a sentence."""
+    what = {
+        "PreemptionByScheduler": "preempted by a pod of higher priority",
+        "PreemptionByKubeScheduler": "preempted by a pod of higher priority",
+        "DeletionByTaintManager": f"node {node} does not respond or is not to be used",
+        "EvictionByEvictionAPI": "evicted (the node is being drained)",
+        "DeletionByPodGC": f"node {node} is gone",
+        "TerminationByKubelet": f"ended by node {node}",
+    }.get(reason, f"disrupted ({reason})")
+    return f"{what}: {message}" if message else what
+
+
+def _main_container(spec: Mapping[str, Any], notes: Mapping[str, str]) -> Mapping[str, Any]:
+    containers = spec.get("containers") or [{}]
+    wanted = notes.get("kubectl.kubernetes.io/default-container")
+    return next((container for container in containers if container.get("name") == wanted), containers[0])
+
+
+def _named(statuses: Any, name: str) -> Mapping[str, Any]:  # noqa: ANN401 - JSON of the API
+    return next((status for status in statuses or () if status.get("name") == name), {})
+
+
+def _waiting(status: Mapping[str, Any], state: Mapping[str, Any]) -> tuple[str, str]:
+    for initial in status.get("initContainerStatuses") or ():
+        held = (initial.get("state") or {}).get("waiting")
+        if held and held.get("reason") not in ("PodInitializing", None):
+            return held["reason"], held.get("message", "")
+    held = state.get("waiting") or {}
+    return held.get("reason", ""), held.get("message", "")
+
+
+def _failed_setup(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    return next(
+        (
+            initial
+            for initial in status.get("initContainerStatuses") or ()
+            if ((initial.get("state") or {}).get("terminated") or {}).get("exitCode")
+        ),
+        None,
+    )
+
+
+def _exit(terminated: Mapping[str, Any] | None) -> Exit | None:
+    if not terminated:
+        return None
+    return Exit(
+        terminated.get("exitCode", 0),
+        terminated.get("reason", ""),
+        terminated.get("message", ""),
+        seconds(terminated.get("startedAt")),
+        seconds(terminated.get("finishedAt")),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdigit() else None

@@ -1,0 +1,330 @@
+"""A run on a cluster, copied into its folder on this machine: states, warnings, logs, metrics, results.
+
+The cluster is the truth. Of all processes that want the folder of a run kept, one holds it (a lock on `mirror.lock`)
+and writes; the others wait, and one of them goes on when the holder is gone, however it ended. With nobody there
+nothing is lost: what the cluster still has is copied by whoever comes next.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
+from jupyter_gpudeploy.backends.kubernetes.pool import POOLS
+from jupyter_gpudeploy.backends.kubernetes.states import States
+from jupyter_gpudeploy.backends.kubernetes.watch import WATCHERS, impatient
+from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.events.store import Journal, JournalReader
+from jupyter_gpudeploy.events.types import Event, Notice, StateChange
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from jupyter_gpudeploy.backends.base import RunRef
+    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.pool import LogPool
+    from jupyter_gpudeploy.backends.kubernetes.reasons import Explain
+    from jupyter_gpudeploy.backends.kubernetes.tasks import LogOrder
+    from jupyter_gpudeploy.backends.kubernetes.watch import Watcher, Watchers
+    from jupyter_gpudeploy.events.store import RunFolder
+
+_TAKE_OVER_SECONDS = 1.0
+_TICK_SECONDS = 0.5
+_SETTLE_SECONDS = 0.05
+_CLOSE_SECONDS = 2.0
+_RETRY_SECONDS = 2.0
+_LONGEST_REASON = 2000
+_WORK = {"job": "Job", "sweep": "Job", "server": "Deployment", "manual": "Deployment"}
+
+
+class Mirror:
+    """Keeps the folder of one run, in a thread of its own, from `start` until `close` or the run's end.
+
+    `explain` says why a pod, a Job or a Deployment is not where it should be (`diagnose.explain`).
+    """
+
+    def __init__(
+        self, cluster: Cluster, folder: RunFolder, ref: RunRef, record: Mapping[str, Any], *,
+        explain: Explain | None = None, watchers: Watchers = WATCHERS, pool: LogPool | None = None,
+    ) -> None:  # fmt: skip
+        self._cluster = cluster = impatient(cluster)
+        self._folder = folder
+        self._ref = ref
+        self._record = record
+        self._explain = explain
+        self._watchers = watchers
+        self._pool = pool or POOLS.of(cluster)
+        self._inbox: deque[Callable[[_Kept], None]] = deque()
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._watching: dict[str, Watcher] = {}
+        self._synced_at = 0.0
+        self._handled_at = 0.0
+        self._trouble: tuple[float, str] | None = None
+        self._is_held_elsewhere = False
+        self.is_holder = False
+        self.is_over = False
+        self.lost: str | None = None
+
+    @property
+    def stale_since(self) -> float | None:
+        """Since when (`time.time()`) the cluster was not heard of; None while all is well, or another process holds."""
+        times = [watcher.stale_since for watcher in self._watching.values()]
+        found = [time for time in [*times, self._trouble[0] if self._trouble else None] if time is not None]
+        return min(found, default=None)
+
+    @property
+    def why_stale(self) -> str:
+        """Why, as a sentence; empty while all is well."""
+        if self._trouble is not None:
+            return self._trouble[1]
+        return next((watcher.why_stale for watcher in self._watching.values() if watcher.why_stale), "")
+
+    def start(self) -> None:
+        """Begin. Returns at once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"mirror {self._ref.name}", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        """Let go of the run, within two seconds. Nothing is written afterwards; the run itself goes on."""
+        self._closed.set()
+        self._wake.set()
+        if self._thread is not None and self._thread is not threading.current_thread():
+            self._thread.join(_CLOSE_SECONDS)
+
+    def wait_caught_up(self, timeout: float) -> bool:
+        """Wait until the folder holds what the cluster had when this was called; False when that takes longer.
+
+        True at once where another process holds the folder: it keeps it as well as we could.
+        """
+        begun = time.monotonic()
+        while time.monotonic() - begun < timeout and not self._closed.is_set():
+            if self.is_over or self.lost or self._is_held_elsewhere or self._is_caught_up(begun):
+                return True
+            self._wake.set()
+            self._closed.wait(0.05)
+        return False
+
+    # What the watchers and the readers of logs call, from their threads.
+
+    def put(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
+        """Take an object of the run, from a watcher."""
+        self._hand_in(lambda kept: kept.see(kind, item, gone=gone))
+
+    def trouble(self, message: str) -> None:
+        """Take what went wrong in a watcher."""
+        self.note(message, None)
+
+    def drained(self, task: int, attempt: int, end: Mapping[str, Any] | None) -> None:
+        """Take that a log was copied to its end."""
+        said = str((end or {}).get("reason") or "")
+        self._hand_in(lambda kept: kept.states.drained(task, attempt, said))
+
+    def told(self, events: list[Event]) -> None:
+        """Take what a pod said in its log."""
+        if events:
+            self._hand_in(lambda kept: kept.tell_of_pod(events))
+
+    def note(self, message: str, task: int | None, level: str = "warning") -> None:
+        """Take what a person should know."""
+        notice = Notice(time.time(), message, task, level)
+        self._hand_in(lambda kept: kept.tell([notice]))
+
+    def _hand_in(self, call: Callable[[_Kept], None]) -> None:
+        self._inbox.append(call)
+        self._wake.set()
+
+    # The thread.
+
+    def _run(self) -> None:
+        while not self._closed.is_set() and not self.is_over:
+            lock = self._take_lock()
+            self._is_held_elsewhere = lock is None
+            if lock is None:
+                self._closed.wait(_TAKE_OVER_SECONDS)
+                continue
+            try:
+                self.is_holder = True
+                self._hold()
+            except Exception as error:  # noqa: BLE001 - whatever is wrong is said, and it is begun anew
+                self._say(f"the copy of the run stopped and goes on: {error!r}")
+                self._closed.wait(_RETRY_SECONDS)
+            finally:
+                self.is_holder = False
+                os.close(lock)
+
+    def _take_lock(self) -> int | None:
+        """Return the lock of the folder, or None while another process or thread has it, or it is gone."""
+        try:
+            lock = os.open(self._folder.path / "mirror.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            return None
+        return lock
+
+    def _hold(self) -> None:
+        kept = _Kept(self._folder, self._ref, self._record, self._explain)
+        if kept.states.is_over and not self._has_begun_anew():
+            kept.close()
+            self.is_over = True
+            return
+        self._inbox.clear()
+        kinds = ("ConfigMap", _WORK.get(self._record["kind"], "Job"), "Pod", "Event")
+        try:
+            for kind in kinds:
+                self._watching[kind] = self._watchers.subscribe(self._cluster, kind, self._ref.uid, self)
+            self._sync(kept, kinds)
+            while not self._closed.is_set() and not self.is_over:
+                self._turn(kept)
+        finally:
+            for kind in kinds:
+                self._watchers.unsubscribe(self._cluster, kind, self._ref.uid, self)
+            self._watching = {}
+            self._pool.remove(self._ref.uid)
+            self._take_in(kept)
+            kept.close()
+
+    def _sync(self, kept: _Kept, kinds: tuple[str, ...]) -> None:
+        """Take in all that the cluster has of the run; again and again, until it answers."""
+        while not self._closed.is_set():
+            try:
+                for kind, item in self._everything(kinds):
+                    kept.see(kind, item, gone=False)
+            except NotFoundError:
+                kept.states.root_gone = True
+                self.lost = self._why_lost()
+            except BackendError as error:
+                if self._trouble is None:
+                    self._trouble = time.time(), error.message
+                self._closed.wait(_RETRY_SECONDS)
+                continue
+            self._trouble = None
+            self._synced_at = time.monotonic()
+            return
+
+    def _everything(self, kinds: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+        """Yield (kind, object) of the run, owners first and pods in the order in which they were made."""
+        root = self._cluster.get("ConfigMap", f"{self._ref.name}.run")
+        if root["metadata"]["uid"] != self._ref.uid:
+            raise NotFoundError(f"{self._ref.name} is another run now")
+        yield "ConfigMap", root
+        ours = marks.selector(uid=self._ref.uid)
+        for kind in kinds[1:]:
+            labels, fields = ("", "type!=Normal") if kind == "Event" else (ours, "")
+            items = self._cluster.list(kind, labels=labels, fields=fields).items
+            for item in sorted(items, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
+                yield kind, item
+
+    def _turn(self, kept: _Kept) -> None:
+        """Wait for something to happen, then write what follows from it."""
+        self._wake.wait(_TICK_SECONDS if kept.is_behind else kept.states.patience)
+        if self._closed.wait(_SETTLE_SECONDS):
+            return
+        self._wake.clear()
+        begun = time.monotonic()
+        self._take_in(kept)
+        kept.tell(kept.states.changes(time.monotonic()))
+        for order in kept.states.orders():
+            self._pool.order(self._ref.uid, order, self, self._copy)
+        self.lost = self._why_lost() if kept.states.root_gone and not kept.states.is_over else None
+        self._handled_at = begun
+        self.is_over = kept.states.is_over and not kept.is_behind
+
+    def _copy(self, order: LogOrder) -> LogCopy:
+        executes = self._record["kind"] == "manual"
+        return LogCopy(self._folder, order.task, order.attempt, self._ref.uid, executes=executes)
+
+    def _take_in(self, kept: _Kept) -> None:
+        while self._inbox:
+            self._inbox.popleft()(kept)
+
+    def _is_caught_up(self, since: float) -> bool:
+        if not self.is_holder or not self._synced_at or self._handled_at < since or self._inbox:
+            return False
+        return all(log.is_caught_up(since) for log in self._pool.of(self._ref.uid))
+
+    def _has_begun_anew(self) -> bool:
+        """Whether a run that was stopped goes on: it is not asked to stop any more."""
+        try:
+            root = self._cluster.get("ConfigMap", f"{self._ref.name}.run")
+        except BackendError:
+            return False
+        notes = root["metadata"].get("annotations") or {}
+        return root["metadata"]["uid"] == self._ref.uid and self._was_stopped() and marks.STOPPED not in notes
+
+    def _was_stopped(self) -> bool:
+        changes = [event for event in JournalReader(self._folder.events_file).poll() if isinstance(event, StateChange)]
+        return bool(changes) and changes[-1].task is None and changes[-1].state == "stopped"
+
+    def _why_lost(self) -> str:
+        return f"{self._ref.name} was deleted from namespace {self._cluster.namespace}"
+
+    def _say(self, message: str) -> None:
+        """Write a notice into the journal; the folder is held."""
+        try:
+            journal = Journal(self._folder.events_file)
+            journal.append(Notice(time.time(), message))
+            journal.close()
+        except OSError:
+            return
+
+
+class _Kept:
+    """The folder while it is held: the journal, and what was seen. One thread."""
+
+    def __init__(self, folder: RunFolder, ref: RunRef, record: Mapping[str, Any], explain: Explain | None) -> None:
+        for name in ("logs", "metrics"):
+            (folder.path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._journal = Journal(folder.events_file)
+        self._versions: dict[str, int] = {}
+        self.states = States(record, ref.uid, JournalReader(folder.events_file).poll(), explain)
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the disk has no room for what is to be told; it is tried again now."""
+        return not self._journal.retry()
+
+    def see(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
+        """Take an object in, unless a newer one of it was seen."""
+        metadata = item["metadata"]
+        version = _GONE if gone else int(metadata.get("resourceVersion") or 0)
+        before = self._versions.get(metadata["uid"], -1)
+        if version <= before:
+            return
+        self._versions[metadata["uid"]] = version
+        self.states.feed(kind, item, gone=gone)
+
+    def tell_of_pod(self, events: list[Event]) -> None:
+        """Write what a pod said, unless it was said before."""
+        for event in events:
+            if isinstance(event, Notice):
+                self.tell([event])
+            elif (change := self.states.executed(event)) is not None:
+                self.tell([change])
+
+    def tell(self, events: list[Event]) -> None:
+        """Write into the journal."""
+        for event in events:
+            if isinstance(event, StateChange) and len(event.reason) > _LONGEST_REASON:
+                event = event._replace(reason=event.reason[: _LONGEST_REASON - 1] + "…")  # noqa: PLW2901 - the same
+            self._journal.append(event)
+
+    def close(self) -> None:
+        """Let go of the journal."""
+        self._journal.close()
+
+
+_GONE = 1 << 62

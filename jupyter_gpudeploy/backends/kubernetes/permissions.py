@@ -1,0 +1,90 @@
+"""What a person must be allowed to do in a namespace, and what is off without it; `role.yaml` is it as a Role."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_READ = ("get", "list", "watch")
+_ALL = (*_READ, "create", "patch", "delete")
+_KEPT = ("get", "list", "create", "patch", "delete")
+_CALL = ("get", "create")
+
+
+class Permission(NamedTuple):
+    """Verbs on resources of one group. `kind`: asked only where the cluster has that kind. `without`: what is off.
+
+    `needed`: nothing works without it. A subresource is written `pods/log`.
+    """
+
+    group: str
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+    without: str
+    needed: bool = False
+    kind: str = ""
+
+
+PERMISSIONS = (
+    Permission("", ("configmaps",), _ALL, "runs cannot be started or found", needed=True),
+    Permission("", ("pods",), _ALL, "runs cannot be followed", needed=True),
+    Permission("", ("pods/log",), ("get",), "no logs and no metrics come back", needed=True),
+    Permission("batch", ("jobs",), _ALL, "no jobs and no sweeps", needed=True),
+    Permission("apps", ("deployments",), _ALL, "no servers and no manual runs"),
+    Permission("", ("services",), _ALL, "no servers"),
+    # With websockets a client gets; since 1.35 the server asks for create as well.
+    Permission("", ("pods/exec",), _CALL, "no commands in manual runs, no download of live files, no GPU samples"),
+    Permission("", ("pods/portforward",), _CALL, "servers cannot be reached from the notebook without a route"),
+    Permission("", ("secrets",), ("create", "patch", "delete"), "no secrets: and no key for servers"),
+    Permission("", ("events",), _READ, "why a pod does not start stays unknown"),
+    Permission("", ("persistentvolumeclaims",), _ALL, "no storage:"),
+    Permission("apps", ("replicasets",), _READ, "quota errors of servers stay unseen"),
+    Permission("apps", ("deployments/scale",), ("get", "patch"), "servers cannot be stopped"),
+    Permission("batch", ("cronjobs",), _ALL, "no schedule:"),
+    Permission("policy", ("poddisruptionbudgets",), _KEPT, "servers are not protected when nodes are drained"),
+    Permission("", ("resourcequotas", "limitranges"), ("get", "list"), "the quota is not shown"),
+    Permission("", ("pods/proxy", "services/proxy"), ("get",), "server metrics come through a port-forward"),
+    Permission("networking.k8s.io", ("ingresses",), _KEPT, "no expose: ingress"),
+    Permission("autoscaling", ("horizontalpodautoscalers",), _KEPT, "no autoscaling"),
+    Permission("resource.k8s.io", ("resourceclaimtemplates",), _KEPT, "no GPUs by DRA"),
+    Permission("metrics.k8s.io", ("pods",), ("get", "list"), "no CPU and memory samples", kind="PodMetrics"),
+    Permission("route.openshift.io", ("routes",), _ALL, "no expose: route", kind="Route"),
+    Permission("gateway.networking.k8s.io", ("httproutes",), _KEPT, "no expose: httproute", kind="HTTPRoute"),
+    Permission("kueue.x-k8s.io", ("localqueues", "workloads"), _READ, "no place in the queue", kind="LocalQueue"),
+    Permission("jobset.x-k8s.io", ("jobsets",), _ALL, "several nodes run as an Indexed Job", kind="JobSet"),
+    Permission(
+        "leaderworkerset.x-k8s.io", ("leaderworkersets",), _ALL, "no servers over several nodes", kind="LeaderWorkerSet"
+    ),
+    Permission("keda.sh", ("scaledobjects",), _KEPT, "no autoscaling by KEDA", kind="ScaledObject"),
+    Permission(
+        "monitoring.coreos.com", ("podmonitors", "servicemonitors"), _KEPT, "Prometheus does not scrape servers",
+        kind="PodMonitor",
+    ),
+)  # fmt: skip
+
+
+def role() -> str:
+    """Return the Role to ask for, as YAML: `kubectl apply -n NAMESPACE -f -` takes it."""
+    return (Path(__file__).parent / "role.yaml").read_text("utf-8")
+
+
+def rendered() -> str:
+    """Return what role.yaml must hold."""
+    return "\n".join(_lines()) + "\n"
+
+
+def _lines() -> Iterator[str]:
+    yield "# What jupyter-gpudeploy asks for in a namespace, and what is off without it."
+    yield "# Bind it: kubectl create rolebinding NAME -n NAMESPACE --role=jupyter-gpudeploy --user=USER"
+    yield "apiVersion: rbac.authorization.k8s.io/v1"
+    yield "kind: Role"
+    yield "metadata: {name: jupyter-gpudeploy}"
+    yield "rules:"
+    for one in PERMISSIONS:
+        yield f"  # {'needed, else' if one.needed else 'without it'}: {one.without}"
+        yield f'  - apiGroups: ["{one.group}"]'
+        yield f"    resources: [{', '.join(one.resources)}]"
+        yield f"    verbs: [{', '.join(one.verbs)}]"

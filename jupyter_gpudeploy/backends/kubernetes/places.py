@@ -1,0 +1,55 @@
+"""Where things lie in a pod, and what the objects of a run are called."""
+
+from __future__ import annotations
+
+ROOT = "/gpudeploy"
+IN = f"{ROOT}/in"  # the code ConfigMaps and the record of the root ConfigMap, read-only
+HOME = f"{ROOT}/home"
+CODE = f"{ROOT}/code"  # Slot.CODE
+WORK = f"{ROOT}/work"  # Slot.SOURCES
+OUT = f"{ROOT}/out"  # of a task: <OUT>/<number>
+DEPENDENCIES = f"{ROOT}/deps"  # what `requirements:` asks for
+STORAGE = f"{ROOT}/storage"  # the claim of `storage:`, whole
+BOOT = f"{IN}/boot.py"
+INSTALL = f"{IN}/install.py"
+
+CONTAINER = "main"
+INSTALLER = "requirements"
+
+KEY = "key"
+"""The one key of the Secret that `key_secret` names."""
+RENDEZVOUS_PORT = 29500
+GROUP = "node"
+"""What a JobSet calls its machines."""
+RECORD = "run.json.gz"
+CELL = "cell.txt.gz"
+OBJECTS = "objects.json.gz"
+
+
+def root_name(name: str) -> str:
+    """Return what the root ConfigMap of a run is called."""
+    return f"{name}.run"
+
+
+def secrets_name(name: str) -> str:
+    """Return what the Secret with the values from the notebook's machine is called."""
+    return f"{name}.secrets"
+
+
+def key_name(name: str) -> str:
+    """Return what the Secret with the key of a server is called."""
+    return f"{name}.key"
+
+
+def service_name(name: str) -> str:
+    """Return what the Service of a run is called.
+
+    A Service called `vllm` would give every pod of the namespace that has service links a VLLM_PORT, and vLLM would not
+    start there (kubernetes.io, "accessing the Service"; vllm/envs.py).
+    """
+    return f"{name}-server" if name in {"vllm", "llama-arg"} else name
+
+
+def output_folder(name: str, uid: str) -> str:
+    """Return where in the claim of `storage:` a run leaves files; `<number>/` of each task below it."""
+    return f"runs/{uid}/{name}"

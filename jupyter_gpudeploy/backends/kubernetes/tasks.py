@@ -1,0 +1,345 @@
+"""One task of a run on a cluster: from the pods that it had to the changes of its state, in their order.
+
+A pod of a Job is one attempt; where a container is started again inside its pod (a server, a manual run), each start
+is one. What is told of an attempt is told in the order in which it happened, and the end of one only when its log was
+read to the end: readers of a run's folder stop there, or go on with the next attempt's log.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jupyter_gpudeploy.backends.kubernetes.facts import Exit, JobFacts, PodFacts, end_of
+from jupyter_gpudeploy.backends.kubernetes.reasons import Reason
+from jupyter_gpudeploy.events.types import State, StateChange
+from jupyter_gpudeploy.quantities import format_seconds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+SETTLE_SECONDS = 0.5
+"""For so long an exit code 0 is not believed: the Event that tells of an eviction comes by another way."""
+
+_RANK = {State.WAITING: 0, State.STARTING: 1, State.RUNNING: 2, State.READY: 2}
+_BACK_OFF_SECONDS = 3.0
+_BACK_OFF = re.compile(r"back-off (\w+) restarting")
+
+
+class LogOrder(NamedTuple):
+    """A log that is to be copied. `restart`: which start of the pod's container; `previous`: it is not the last one.
+
+    `ended`: it grows no more. `gone`: it can be had no more. `shared`: at any time a further start of the container can
+    take its place.
+    """
+
+    task: int
+    attempt: int
+    pod: str
+    pod_uid: str
+    container: str
+    container_id: str
+    restart: int
+    previous: bool
+    ended: bool
+    gone: bool
+    shared: bool
+
+
+class Told(NamedTuple):
+    """The last that the journal says of a task."""
+
+    attempt: int = 1
+    state: State = State.WAITING
+    reason: str = ""
+    time: float = 0.0
+
+
+class Attempt:
+    """One start of a task's container: the pod as it was seen last, and which start of its container this is."""
+
+    __slots__ = ("ended_at", "pod", "restart", "was_ready")
+
+    def __init__(self, pod: PodFacts, restart: int) -> None:
+        self.pod = pod
+        self.restart = restart
+        self.was_ready = False
+        self.ended_at: float | None = None
+
+    @property
+    def is_last_start(self) -> bool:
+        """Whether the pod's container was not started again since."""
+        return self.restart == self.pod.restarts
+
+    @property
+    def exit(self) -> Exit | None:
+        """How it ended; None while it runs, and where nobody knows any more."""
+        if self.is_last_start:
+            return self.pod.exit
+        return self.pod.previous if self.restart == self.pod.restarts - 1 else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether its container runs no more, or never will."""
+        return not self.is_last_start or self.pod.is_over or (self.pod.restartable and self.pod.exit is not None)
+
+    @property
+    def started(self) -> float | None:
+        """When its container began."""
+        return self.pod.started if self.is_last_start else self.exit.started if self.exit else self.pod.created
+
+    @property
+    def finished(self) -> float | None:
+        """When its container ended."""
+        exit_ = self.exit
+        return exit_.finished if exit_ else self.pod.deleted
+
+
+class Surroundings:
+    """What the run as a whole knows, for its tasks: the Job, a request to stop, the clock."""
+
+    def __init__(self, record: Mapping[str, Any], reason_of: Callable[[str], Reason]) -> None:
+        self.kind: str = record["kind"]
+        self.retries: int = record.get("retries") or 0
+        self.max_seconds: float | None = record.get("max_seconds")
+        self.reason_of = reason_of
+        self.job: JobFacts | None = None
+        self.deployment = ""
+        self.is_stopping = False
+        self.is_quiet = False
+        self.evicted: dict[str, str] = {}
+        self.clock = 0.0
+        self.monotonic = 0.0
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether its tasks end by themselves."""
+        return self.kind in ("job", "sweep")
+
+
+class TaskTrack:
+    """The attempts of one task, and what was told of them."""
+
+    __slots__ = ("_drained", "_known", "attempts", "index", "number", "told")
+
+    def __init__(self, number: int, index: int, told: Told | None = None) -> None:
+        self.number = number
+        self.index = index
+        self.told = told or Told()
+        self.attempts: dict[int, Attempt] = {}
+        self._known = told is not None
+        self._drained: dict[int, str] = {}
+
+    def see(self, pod: PodFacts, first: int) -> None:
+        """Take in a pod, whose container's first start is attempt `first`."""
+        for restart in range(pod.restarts + 1):
+            attempt = self.attempts.get(first + restart)
+            if attempt is None:
+                if first + restart < self.told.attempt or (first + restart == self.told.attempt and self._is_over):
+                    continue
+                attempt = self.attempts[first + restart] = Attempt(pod, restart)
+            attempt.pod = pod
+            attempt.was_ready = attempt.was_ready or pod.ready is not None
+
+    @property
+    def _is_over(self) -> bool:
+        return self.told.state.is_final
+
+    def drained(self, attempt: int, words: str = "") -> None:
+        """Note that the log of an attempt was read to its end, and what the pod said there about its end."""
+        self._drained[attempt] = words
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether its last attempt has ended, its log too, and it is not known yet what follows."""
+        attempt = self.attempts.get(self.told.attempt)
+        if self._is_over or attempt is None or attempt.ended_at is None:
+            return False
+        return attempt.started is None or self.told.attempt in self._drained
+
+    def orders(self) -> list[LogOrder]:
+        """Return the logs that are to be copied now: one, as a rule."""
+        return [
+            self._order(number, attempt)
+            for number, attempt in sorted(self.attempts.items())
+            if number not in self._drained and attempt.started is not None
+        ]
+
+    def _order(self, number: int, attempt: Attempt) -> LogOrder:
+        pod, last = attempt.pod, attempt.is_last_start
+        gone = pod.gone or attempt.restart < pod.restarts - 1
+        return LogOrder(
+            self.number, number, pod.name, pod.uid, pod.container, pod.container_id if last else "",
+            attempt.restart, not last, attempt.has_ended, gone, pod.restartable,
+        )  # fmt: skip
+
+    def next_change(self, around: Surroundings) -> StateChange | None:
+        """Return what is to be told next, and take it as told; None when there is nothing more for now."""
+        change = self._next(around)
+        if change is not None:
+            change = change._replace(time=max(change.time, self.told.time))
+            self.told = Told(change.attempt, change.state, change.reason, change.time)
+            self._known = True
+            for number in [number for number in self.attempts if number < change.attempt]:
+                del self.attempts[number]
+        return change
+
+    def _next(self, around: Surroundings) -> StateChange | None:
+        further = min((number for number in self.attempts if number > self.told.attempt), default=None)
+        if self._is_over:
+            return self._after_the_end(further, around)
+        attempt = self.attempts.get(self.told.attempt)
+        if attempt is None:
+            return self._begin(further, around) if further is not None else self._without_pod(around)
+        if not attempt.has_ended:
+            return self._alive(self.told.attempt, attempt, around)
+        if attempt.ended_at is None:
+            attempt.ended_at = around.monotonic
+        if attempt.started is not None and self.told.state in (State.WAITING, State.STARTING):
+            return self._change(State.RUNNING, self.told.attempt, attempt.started, details=_place(attempt.pod))
+        if attempt.started is not None and self.told.attempt not in self._drained:
+            return None
+        if further is not None and not self._is_stopped(attempt, around):
+            reason, _ = self._end_words(attempt, around)
+            return self._again(further, attempt, reason)
+        return self._end(attempt, around)
+
+    def _after_the_end(self, further: int | None, around: Surroundings) -> StateChange | None:
+        """A task that was stopped goes on when it has a new pod; one that succeeded did not when it was evicted."""
+        if further is not None and self.told.state is State.STOPPED and not around.is_stopping:
+            return self._begin(further, around)
+        attempt = self.attempts.get(self.told.attempt)
+        if self.told.state is State.SUCCEEDED and attempt is not None and attempt.pod.uid in around.evicted:
+            return self._change(State.FAILED, self.told.attempt, around.clock, around.evicted[attempt.pod.uid], 0)
+        return None
+
+    def _begin(self, number: int, around: Surroundings) -> StateChange:
+        pod = self.attempts[number].pod
+        state = State.WAITING if pod.scheduled is None else State.STARTING
+        time = pod.created if pod.scheduled is None else pod.scheduled
+        return self._change(state, number, time or around.clock, details={"pod": pod.name, "pod_uid": pod.uid})
+
+    def _alive(self, number: int, attempt: Attempt, around: Surroundings) -> StateChange | None:
+        pod = attempt.pod
+        state, time, reason, hint = self._standing(attempt, around)
+        if not self._known:
+            return self._begin(number, around)
+        if (state, reason) == (self.told.state, self.told.reason):
+            return None
+        if _RANK[state] < _RANK[self.told.state] and not self.told.state.is_final:
+            return None
+        details = _place(pod) if state is State.RUNNING or not around.is_batch else {}
+        return self._change(state, number, time, reason, details={**details, **({"hint": hint} if hint else {})})
+
+    def _standing(self, attempt: Attempt, around: Surroundings) -> tuple[State, float, str, str]:
+        """Return (state, since when, reason, hint) of an attempt that has not ended."""
+        pod = attempt.pod
+        if pod.started is not None and around.is_batch:
+            return State.RUNNING, pod.started, "", ""
+        if pod.started is not None and pod.ready is not None:
+            return State.READY, max(pod.ready, pod.started), "", ""
+        reason, hint = around.reason_of(pod.uid)
+        if attempt.was_ready:
+            return State.RUNNING, around.clock, reason or "it does not answer any more", hint
+        if pod.scheduled is not None:
+            return State.STARTING, pod.started or pod.scheduled, reason, hint
+        return State.WAITING, pod.created, reason, hint
+
+    def _without_pod(self, around: Surroundings) -> StateChange | None:
+        """Return the end of a task that has no pod, from what the Job remembers."""
+        number, job = self.told.attempt, around.job
+        if job is not None and around.is_batch:
+            if self.index in job.completed:
+                return self._change(State.SUCCEEDED, number, self._job_time(around), exit_code=0)
+            if self.index in job.failed:
+                reason = self.told.reason or "it failed; its pod is gone"
+                return self._change(State.FAILED, number, self._job_time(around), reason)
+        if around.is_stopping and around.is_quiet:
+            return self._change(State.STOPPED, number, around.clock)
+        if job is not None and job.has_ended and around.is_batch:
+            return self._change(State.FAILED, number, self._job_time(around), _job_words(job, around))
+        return None
+
+    def _end(self, attempt: Attempt, around: Surroundings) -> StateChange | None:
+        """Return what follows on the end of the last attempt."""
+        pod, number, exit_ = attempt.pod, self.told.attempt, attempt.exit
+        time = attempt.finished or around.clock
+        code = exit_.code if exit_ else None
+        if self._is_stopped(attempt, around):
+            return self._change(State.STOPPED, number, time, exit_code=code)
+        reason, hint = self._end_words(attempt, around)
+        details = {"hint": hint} if hint else {}
+        if not around.is_batch:
+            return self._again(number + 1, attempt, reason) if self._is_settled(attempt, around) else None
+        job = around.job
+        if pod.phase == "Succeeded" and pod.uid not in around.evicted:
+            settled = around.monotonic - (attempt.ended_at or 0.0) >= SETTLE_SECONDS
+            return self._change(State.SUCCEEDED, number, time, exit_code=0) if settled else None
+        if job is not None and self.index in job.completed and pod.phase != "Succeeded":
+            return self._change(State.SUCCEEDED, number, time, exit_code=0)
+        if pod.phase == "Succeeded" or (job is not None and (self.index in job.failed or job.has_ended)):
+            return self._change(State.FAILED, number, time, reason, code, details)
+        is_suspended = job is not None and job.suspended and pod.deleted is not None
+        if pod.failures < around.retries or pod.disruption[0] or exit_ is None or is_suspended:
+            return self._again(number + 1, attempt, reason)
+        return None
+
+    def _is_settled(self, attempt: Attempt, around: Surroundings) -> bool:
+        """Whether it is known when a container that ended is started again, or was not said for long."""
+        pod = attempt.pod
+        is_over = pod.is_over or pod.deleted is not None or not attempt.is_last_start
+        return is_over or bool(pod.waiting[0]) or around.monotonic - (attempt.ended_at or 0.0) >= _BACK_OFF_SECONDS
+
+    def _is_stopped(self, attempt: Attempt, around: Surroundings) -> bool:
+        """Whether it ended because the run was asked to stop."""
+        pod = attempt.pod
+        return around.is_stopping and (pod.deleted is not None or pod.gone or around.is_quiet) and not (
+            pod.phase == "Succeeded" and pod.deleted is None
+        )  # fmt: skip
+
+    def _again(self, number: int, attempt: Attempt, reason: str) -> StateChange:
+        details: dict[str, Any] = {}
+        again = self.attempts.get(number)
+        if again is not None:
+            details = {"pod": again.pod.name, "pod_uid": again.pod.uid}
+        waits = _BACK_OFF.search(attempt.pod.waiting[1])
+        if waits and "next restart in" not in reason:
+            reason = f"{reason}; next restart in {waits[1]}"
+        exit_ = attempt.exit
+        time = attempt.finished or 0.0
+        return self._change(State.WAITING, number, time, reason, exit_.code if exit_ else None, details)
+
+    def _end_words(self, attempt: Attempt, around: Surroundings) -> tuple[str, str]:
+        pod = attempt.pod
+        if pod.uid in around.evicted and pod.phase == "Succeeded":
+            return around.evicted[pod.uid], ""
+        if around.job is not None and around.job.suspended and pod.deleted is not None:
+            return "suspended", ""
+        reason, hint = around.reason_of(pod.uid)
+        if not reason and pod.status[0] == "DeadlineExceeded" and around.max_seconds:
+            return f"took longer than max_hours ({format_seconds(around.max_seconds)})", ""
+        return reason or end_of(pod, attempt.exit, self._drained.get(self.told.attempt, "")), hint
+
+    def _change(
+        self, state: State, number: int, time: float, reason: str = "", exit_code: int | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> StateChange:  # fmt: skip
+        return StateChange(time, state, self.number, number, reason, exit_code, details or {})
+
+    def _job_time(self, around: Surroundings) -> float:
+        job = around.job
+        times = [when for _, _, when in job.conditions.values()] if job is not None else []
+        return max(times, default=0.0) or around.clock
+
+
+def _place(pod: PodFacts) -> dict[str, Any]:
+    return {"pod": pod.name, "pod_uid": pod.uid, "node": pod.node}
+
+
+def _job_words(job: JobFacts, around: Surroundings) -> str:
+    if job.gone:
+        return "the Job was deleted outside"
+    reason, message, _ = job.conditions.get("Failed") or job.conditions.get("Complete") or ("", "", 0.0)
+    if reason == "DeadlineExceeded" and around.max_seconds:
+        return f"took longer than max_hours ({format_seconds(around.max_seconds)})"
+    return ": ".join(filter(None, (reason, message))) or "the Job has ended without it"

@@ -1,0 +1,224 @@
+"""PID 1 of a pod: it starts the task, passes signals on, sends records home, and ends with the task's exit code.
+
+`programs.boot` unpacks and calls `main`. Everything is said by `in/run.json.gz` (the record of the run) and the
+environment: GPUDEPLOY_RUN (the uid), JOB_COMPLETION_INDEX or GPUDEPLOY_TASK, GPUDEPLOY_FAILURES and
+GPUDEPLOY_IGNORED_FAILURES (of this index, so far), GPUDEPLOY_GRACE_SECONDS, GPUDEPLOY_NODE, GPUDEPLOY_POD, the secrets
+under their own names, GPUDEPLOY_TERMINATION_LOG. Below the root: `in/` (what was sent), `runtime/`, `deps/`, `code/`,
+`work/`, `home/`, `out/`, `metrics/`, `requests/` (of a manual run), `state/` (of ours).
+
+The exit code is the task's, 128+n where signal n ended it, and never 0 for one that was told to stop: a pod that is
+evicted would pass for one that has done its work. stdout and stderr of the task are the container's stdout itself,
+unless secrets must be hidden in them. What a task leaves behind is ended with it.
+
+Standard library alone, Python 3.8.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import platform
+import select
+import signal
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.programs import _pod_processes as processes
+from jupyter_gpudeploy.programs._pod_command import Command
+from jupyter_gpudeploy.programs._pod_sender import Sender
+from jupyter_gpudeploy.programs._pod_task import Place, executed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_GRACE = 25.0
+_LOOK_SECONDS = 1.0
+_BUSY_SECONDS = 0.05
+_REST_SECONDS = 0.005
+_TERMINATION_LIMIT = 4096
+_LEFT_OVER = 1 << 12
+
+
+def main(root: Path) -> int:
+    """Run the pod below `root`; return the exit code."""
+    record = json.loads(gzip.decompress((root / "in" / "run.json.gz").read_bytes()))
+    place = Place(root, record, dict(os.environ))
+    pod = Pod(place)
+    try:
+        return pod.run()
+    finally:
+        pod.tell_the_end()
+
+
+class Pod:
+    """The process that is PID 1. One thread; signals and changed files wake it."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self._sender = Sender(os.dup(1), place.uid, place.hidden())
+        self._watch = processes.Watch()
+        self._attempt = place.attempt()
+        self._commands: list[Command] = []
+        self._requests = place.root / "requests"
+        self._grace = float(place.given.get("GPUDEPLOY_GRACE_SECONDS") or _GRACE)
+        self._asked = 0
+        self._look_at = 0.0
+        self._ended: Command | None = None
+
+    def run(self) -> int:
+        """Run until the task has ended, or a manual run is told to stop. Return the exit code."""
+        self._take_signals()
+        processes.adopt_orphans()
+        self._sender.send("began", _facts(self._place, self._attempt))
+        if self._place.is_manual:
+            self._open_requests()
+        else:
+            self._begin(self._place.task())
+        while not self._is_over():
+            self._wait()
+            self._take_requests()
+            self._step()
+        self._end_the_rest()
+        return self._ended.exit_code if self._ended else 0
+
+    def tell_the_end(self) -> None:
+        """Leave the last word where the kubelet reads it: exit code, reason, and the last values of the metrics."""
+        ended = self._ended
+        stopped = {"exit_code": 0, "reason": "stopped" if self._asked else "", "attempt": self._attempt}
+        content = stopped if ended is None else {**stopped, "exit_code": ended.exit_code, "reason": ended.reason}
+        metrics = {} if ended is None else dict(ended.metrics.last)
+        while True:
+            text = _hidden(json.dumps({**content, "metrics": metrics}), self._sender)
+            if len(text) <= _TERMINATION_LIMIT or not metrics:
+                break
+            metrics.popitem()
+        file = self._place.given.get("GPUDEPLOY_TERMINATION_LOG") or "/dev/termination-log"
+        with suppress(OSError), Path(file).open("r+b") as stream:  # the kubelet has made it
+            stream.write(text[:_TERMINATION_LIMIT])
+
+    def _take_signals(self) -> None:
+        wakes, wake = os.pipe()
+        for descriptor in (wakes, wake):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+        self._wakes = wakes
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, self._stop)
+        for number in (signal.SIGUSR1, signal.SIGUSR2, signal.SIGWINCH):
+            signal.signal(number, self._pass_on)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def _stop(self, number: int, _frame: object) -> None:
+        """Tell everything that runs, at once: the loop may be waiting for whoever reads our output."""
+        self._asked = number
+        for command in self._commands:
+            command.ask(number, self._grace)
+
+    def _pass_on(self, number: int, _frame: object) -> None:
+        for command in self._commands:
+            command.tell(number)
+
+    def _is_over(self) -> bool:
+        if self._place.is_manual:
+            return bool(self._asked) and not self._commands
+        return not self._commands
+
+    def _begin(self, task: Mapping[str, Any], *, is_executed: bool = False) -> None:
+        command = Command(self._place, self._sender, task, 1 if is_executed else self._attempt, is_executed=is_executed)
+        self._commands.append(command)
+        self._watch.add(command.metrics_file)
+        command.begin()
+        if self._asked:
+            command.ask(self._asked, self._grace)
+
+    def _wait(self) -> None:
+        """Wait until something may have happened; a little longer where much does."""
+        poll = select.poll()
+        poll.register(self._wakes, select.POLLIN)
+        busy = [command.wakes for command in self._commands if command.wakes >= 0]
+        for descriptor in (self._watch.descriptor, *busy):
+            if descriptor >= 0:
+                poll.register(descriptor, select.POLLIN)
+        is_quiet = self._watch.descriptor >= 0 and not any(command.is_ending for command in self._commands)
+        found = poll.poll((_LOOK_SECONDS if is_quiet else _BUSY_SECONDS) * 1000)
+        with suppress(BlockingIOError):
+            os.read(self._wakes, _LEFT_OVER)
+        if any(descriptor != self._wakes for descriptor, _ in found):
+            time.sleep(_REST_SECONDS)
+        if self._watch.descriptor >= 0:
+            self._watch.take()
+
+    def _step(self) -> None:
+        ended = processes.reap()
+        is_due = time.monotonic() >= self._look_at
+        if is_due:
+            self._look_at = time.monotonic() + _LOOK_SECONDS
+        for command in self._commands:
+            command.exited(ended)
+            command.step()
+            if is_due:
+                command.look_at_files()
+        over = [command for command in self._commands if command.is_over]
+        for command in over:
+            if self._place.is_manual:
+                (self._requests / f"{command.number}.ended").touch()
+            else:
+                self._ended = command
+        self._commands = [command for command in self._commands if not command.is_over]
+
+    def _open_requests(self) -> None:
+        """Take commands from now on. Those that ran when the container ended before are told to have ended."""
+        self._requests.mkdir(parents=True, exist_ok=True)
+        self._watch.add(self._requests)
+        for taken in self._requests.glob("*.taken"):
+            ended = taken.with_suffix(".ended")
+            if not ended.exists():
+                ended.touch()
+                reason = "ended with its container"
+                code = 128 + signal.SIGKILL
+                lost = {"exec": int(taken.stem), "attempt": 1, "time": time.time(), "exit_code": code, "reason": reason}
+                self._sender.send("ended", lost)
+
+    def _take_requests(self) -> None:
+        if not self._place.is_manual or self._asked:
+            return
+        names = set(os.listdir(self._requests))  # noqa: PTH208 - names are wanted, not paths
+        for name in sorted(names):
+            number = name[: -len(".json")]
+            if not name.endswith(".json") or not number.isdigit() or f"{number}.taken" in names:
+                continue
+            argv = json.loads((self._requests / name).read_text("utf-8"))
+            (self._requests / f"{number}.taken").touch()
+            self._sender.send("exec", {"exec": int(number), "argv": argv, "time": time.time()})
+            self._begin(executed(int(number), argv), is_executed=True)
+
+    def _end_the_rest(self) -> None:
+        """Kill what has come since; PID 1 takes the whole pod with it anyway."""
+        processes.send(processes.descendants(), signal.SIGKILL)
+        processes.reap()
+
+
+def _facts(place: Place, attempt: int) -> dict[str, Any]:
+    """Return what is told of the place in which an attempt begins."""
+    return {
+        "attempt": attempt,
+        "time": time.time(),
+        "python": platform.python_version(),
+        "pod": place.given.get("GPUDEPLOY_POD") or platform.node(),
+        "node": place.given.get("GPUDEPLOY_NODE", ""),
+        "cpus": len(os.sched_getaffinity(0)),
+        "memory": processes.memory().limit,
+    }
+
+
+def _hidden(text: str, sender: Sender) -> bytes:
+    mask = sender.mask()
+    return mask.feed(text.encode()) + mask.rest()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(os.environ.get("GPUDEPLOY_POD_ROOT") or "/gpudeploy")))

@@ -1,0 +1,1 @@
+"""A real Kubernetes on this machine, for the tests: `python -m tests.cluster up`. See README.md beside this file."""

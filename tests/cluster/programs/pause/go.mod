@@ -1,0 +1,3 @@
+module jupyter-gpudeploy.test/cluster/pause
+
+go 1.26.0
