@@ -154,11 +154,16 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
     existing = _find(backend, plan.name, _place(plan))
     if existing is not None and (replace or _is_down(existing, plan)):
         existing.must_be_ours(take_over=take_over)
-        existing.stop()
+        existing.stop(take_over=take_over)
         backend.archive(existing.ref)
         existing = None
     if existing is None:
         return Run(backend, backend.launch(backend.render(plan)), origin="launched")
+    if not take_over and (owner := existing.owner) is not None:
+        raise RunExistsError(
+            f"{plan.name} exists ({existing.state}) and belongs to {owner}",
+            hint=f"give this one another name; %deploy watch {plan.name} shows theirs",
+        )
     if existing.ref.fingerprint != plan.fingerprint:
         changes = differences(existing, plan)
         raise RunExistsError(

@@ -161,8 +161,12 @@ class Run:
             raise RunFailedError(f"{self.name} {status.state}: {status.reason}", hint=self._failure_hint(status))
         return self
 
-    def stop(self, grace_seconds: float = 10) -> Run:
-        """End the run, all its processes and their children; return when it has ended."""
+    def stop(self, grace_seconds: float = 10, *, take_over: bool = False) -> Run:
+        """End the run, all its processes and their children; return when it has ended.
+
+        Raises NotConfirmedError for another person's run, without `take_over`.
+        """
+        self.must_be_mine(take_over=take_over)
         if not self.is_over or self.state is State.LOST:
             self._backend.stop(self.ref, grace_seconds)
             deadline = time.monotonic() + grace_seconds + _STOP_SECONDS
@@ -238,8 +242,10 @@ class Run:
     def exec(self, command: str | Sequence[str], *, stream: Callable[[str], object] | None = print) -> int:
         """Run one more command in a manual run's environment, hand its lines to `stream`, return its exit code.
 
-        Interrupting ends the watching, never the command: `run.stop()` ends it.
+        Interrupting ends the watching, never the command: `run.stop()` ends it. Raises NotConfirmedError for another
+        person's run.
         """
+        self.must_be_mine(take_over=False)
         words = split_words(command, "the command")
         check_shell(words)
         number = self._backend.execute(self.ref, words)
@@ -294,13 +300,54 @@ class Run:
         """Which other living kernel launched this run or took it over, or None."""
         return self._backend.driver(self.ref)
 
-    def resume(self) -> Run:
-        """Go on with a lost or stopped run: what has not ended by itself runs anew; what is done stays."""
+    @property
+    def owner(self) -> str | None:
+        """Which other person's run this is; None for our own, and where nobody can tell."""
+        return self._backend.owner(self.ref)
+
+    def resume(self, *, take_over: bool = False) -> Run:
+        """Go on with a lost or stopped run: what has not ended by itself runs anew; what is done stays.
+
+        Raises NotConfirmedError for another person's run, without `take_over`.
+        """
+        self.must_be_mine(take_over=take_over)
         self._backend.resume(self.ref)
         return self
 
+    @property
+    def parallelism(self) -> int:
+        """How many tasks may run at once; can be set while it runs, where the backend can. Raises BackendError.
+
+        With fewer than run now, the last ones are ended, and begin anew later.
+        """
+        return self._backend.parallelism(self.ref)
+
+    @parallelism.setter
+    def parallelism(self, count: int) -> None:
+        self.must_be_mine(take_over=False)
+        self._backend.set_parallelism(self.ref, count)
+
+    def pause(self) -> Run:
+        """Let nothing run until `unpause`: what runs is ended, and begins anew then. Raises BackendError."""
+        self.must_be_mine(take_over=False)
+        self._backend.pause(self.ref)
+        return self
+
+    def unpause(self) -> Run:
+        """Take a pause back. Raises BackendError for a run that is not paused."""
+        self.must_be_mine(take_over=False)
+        self._backend.unpause(self.ref)
+        return self
+
+    def must_be_mine(self, *, take_over: bool) -> None:
+        """Raise NotConfirmedError for another person's run, unless somebody said to take it over."""
+        owner = None if take_over else self.owner
+        if owner is not None:
+            raise NotConfirmedError(f"{self.name} belongs to {owner}", hint="take_over=True, or --take-over")
+
     def must_be_ours(self, *, take_over: bool) -> None:
-        """Raise NotConfirmedError when another living kernel drives this run and nobody said to take it over."""
+        """Raise NotConfirmedError when another person or living kernel drives it and nobody said to take it over."""
+        self.must_be_mine(take_over=take_over)
         driver = None if take_over else self.driver
         if driver is not None and not self.is_over:
             raise NotConfirmedError(f"{self.name} is also driven by {driver}", hint="take_over=True, or --take-over")
@@ -344,6 +391,8 @@ class Run:
 
     def _failure_hint(self, status: Status) -> str:
         bad = next((task for task in status.tasks.values() if task.state in (State.FAILED, State.LOST)), None)
+        if status.hint:
+            return status.hint
         if bad is None:
             return "run.logs() has what it printed"
         lines = [line for line in self.logs(bad.task, tail=3).splitlines() if line.strip()]
@@ -361,7 +410,10 @@ class Run:
         return self.logs(shown.task, tail=count).splitlines()[-count:]
 
     def _own_notices(self, status: Status) -> list[str]:
-        notices = []
+        owner = self.owner
+        notices = [f"belongs to {owner}: it can be seen, not changed"] if owner else []
+        if not status.state.is_final and (stale := self._backend.stale(self.ref)):
+            notices.append(stale)
         if self.origin == "found":
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.ref.created))
             notices.append(f"unchanged cell: this is the run of {when}; --replace runs it anew")

@@ -36,7 +36,8 @@ class Row(NamedTuple):
 class Summary(NamedTuple):
     """One run. `seconds` is its age, or how long it took; `gpu_hours` what its tasks held of GPUs.
 
-    `tries` is how often a task that fails is started at most.
+    `tries` is how often a task that fails is started at most; `hint` an edit of the cell that would help; `images`
+    what its containers were made of, with digests.
     """
 
     name: str
@@ -57,6 +58,8 @@ class Summary(NamedTuple):
     goal: str | None
     best: int | None
     tries: int = 1
+    hint: str = ""
+    images: Sequence[str] = ()
 
     @property
     def done(self) -> int:
@@ -114,7 +117,14 @@ def summarize(
         goal=metric.get("goal"),
         best=best,
         tries=1 + (record.get("retries") or 0),
+        hint=status.hint,
+        images=_images(status),
     )
+
+
+def _images(status: Status) -> list[str]:
+    found = (str((task.details or {}).get("image") or "") for task in (*status.tasks.values(), status))
+    return [*dict.fromkeys(image for image in found if image)]
 
 
 def _row(task: Mapping[str, Any], status: TaskStatus, metrics: Mapping[str, MetricPoint], now: float) -> Row:

@@ -42,6 +42,19 @@ class Capabilities(NamedTuple):
     kinds: frozenset[str] = frozenset({"job", "sweep", "server", "manual"})
 
 
+class Upload(NamedTuple):
+    """What is sent after the launch, because it is too large for what is written. `size`: bytes, unpacked.
+
+    `digest` is of its content. `pieces()` yields its bytes; it reads the user's files, and raises BackendError where
+    they are not what they were.
+    """
+
+    digest: str
+    files: int
+    size: int
+    pieces: Callable[[], Iterator[bytes]]
+
+
 class Rendering(NamedTuple):
     """What would be written: relative path -> text, in reading order. The same plan gives the same text.
 
@@ -53,6 +66,7 @@ class Rendering(NamedTuple):
     fingerprint: str
     files: Mapping[str, str]
     payload: Mapping[str, bytes] = MappingProxyType({})
+    upload: Upload | None = None
 
     def __str__(self) -> str:
         return "\n".join(f"# --- {path}\n{text.rstrip()}\n" for path, text in self.files.items())
@@ -61,7 +75,8 @@ class Rendering(NamedTuple):
 class RunRef(NamedTuple):
     """A run that exists, by whoever started it. `uid` is never given twice; `name` may be, one after the other.
 
-    `place` is where it lives, for a backend that has several places: `cluster/namespace`.
+    `place` is where it lives, for a backend that has several places: `cluster/namespace`. `owner` is the person who
+    started it, where the backend knows persons.
     """
 
     backend: str
@@ -70,6 +85,7 @@ class RunRef(NamedTuple):
     fingerprint: str
     created: float
     place: str = ""
+    owner: str = ""
 
 
 class Endpoint(NamedTuple):
@@ -176,6 +192,24 @@ class Backend(Protocol):
 
     def driver(self, ref: RunRef) -> str | None:
         """Return which other living kernel launched or took over this run ("pid 12 on host, since 14:02"), or None."""
+
+    def stale(self, ref: RunRef) -> str | None:
+        """Return since when what is known of a run is not up to date, and why, as a sentence; None while it is."""
+
+    def owner(self, ref: RunRef) -> str | None:
+        """Return which other person started this run; None for our own, and where nobody can tell."""
+
+    def parallelism(self, ref: RunRef) -> int:
+        """Return how many tasks may run at once now."""
+
+    def set_parallelism(self, ref: RunRef, count: int) -> None:
+        """Let so many tasks run at once from now on. Raises BackendError where that cannot be changed."""
+
+    def pause(self, ref: RunRef) -> None:
+        """Let nothing run until `unpause`: what runs is ended, and begins anew then. Raises BackendError."""
+
+    def unpause(self, ref: RunRef) -> None:
+        """Take a pause back. Raises BackendError for a run that is not paused."""
 
     def archive(self, ref: RunRef) -> None:
         """Free the name of a run that has ended: what is kept of it moves aside, nothing is deleted."""

@@ -33,11 +33,20 @@ def copy(output: Path, target: Path, path: str = "") -> list[Path]:
         made = target / (file.name if source.is_file() else file.relative_to(source))
         made.parent.mkdir(parents=True, exist_ok=True)
         if not (made.is_file() and filecmp.cmp(file, made, shallow=False)):
-            draft = made.with_name(f".{made.name}.{os.getpid()}")
-            shutil.copyfile(file, draft)
-            draft.replace(made)
+            copy_file(file, made)
         copied.append(made)
     return copied
+
+
+def copy_file(file: Path, made: Path) -> None:
+    """Copy one file over another, whole or not at all."""
+    draft = made.with_name(f".{made.name[:200]}.{os.getpid()}")
+    try:
+        shutil.copyfile(file, draft)
+        draft.replace(made)
+    except BaseException:
+        draft.unlink(missing_ok=True)
+        raise
 
 
 def differences(folder: Path, files: Mapping[str, str]) -> str:

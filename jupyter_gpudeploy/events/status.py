@@ -45,7 +45,7 @@ class TaskStatus:
             exit_code=change.exit_code,
             started=started,
             ended=change.time if change.state.is_final else None,
-            details={**({} if fresh_attempt else self.details), **change.details},
+            details={**({} if fresh_attempt else _lasting(self.details)), **change.details},
         )
 
 
@@ -88,6 +88,13 @@ class Status:
         }  # fmt: skip
         return Status(State.LOST, change.reason, self.started, change.time, self.details, tasks, list(self.notices))
 
+    @property
+    def hint(self) -> str:
+        """What would help, where a backend said so: of the run, else of a task that failed, else of any."""
+        order = sorted(self.tasks.values(), key=lambda task: task.state is not State.FAILED)
+        told = [self.details.get("hint"), *(task.details.get("hint") for task in order)]
+        return next((str(hint) for hint in told if hint), "")
+
     def counts(self) -> dict[State, int]:
         """Return how many tasks are in each state, states without a task left out."""
         counter = Counter(task.state for task in self.tasks.values())
@@ -95,7 +102,12 @@ class Status:
 
     def _feed_run(self, change: StateChange) -> None:
         self.state, self.reason = change.state, change.reason
-        self.details = {**self.details, **change.details}
+        self.details = {**_lasting(self.details), **change.details}
         if self.started is None and change.state is not State.WAITING and not change.state.is_final:
             self.started = change.time
         self.ended = change.time if change.state.is_final else None
+
+
+def _lasting(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is known beyond one change: a hint belongs to the reason it came with."""
+    return {key: value for key, value in details.items() if key != "hint"}

@@ -43,7 +43,8 @@ class StateChange(NamedTuple):
     """A run or a task entered a state.
 
     `reason` is one sentence for a person. `details` holds what only some changes know: `pid`, `port`, `url`,
-    `gpus`, `log` (the attempt's log file, relative to the run's folder), `retry_in` (seconds).
+    `gpus`, `log` (the attempt's log file, relative to the run's folder), `retry_in` (seconds), `hint` (the way out of
+    `reason`: an edit of the cell).
     """
 
     time: float

@@ -92,7 +92,7 @@ OPTIONS = {
         Option("dry_run", ("--dry-run",), "show the plan, start nothing"),
         Option("replace", ("--replace",), "put this in the place of the run of that name"),
         Option("resume", ("--resume",), "go on with what a lost or stopped run left undone"),
-        Option("take_over", ("--take-over",), "drive the run from here, away from another kernel"),
+        Option("take_over", ("--take-over",), "drive it from here, away from another kernel or person"),
         Option("plain", ("--plain",), "text only"),
         Option("tail", ("--tail",), "only the last N lines", "N", _whole),
         Option("follow", ("-f", "--follow"), "go on with what is printed from now on"),
@@ -127,9 +127,9 @@ START = Verb(
     ("output", "wait", "dry_run", "replace", "resume", "take_over", "name", *_WHERE, "gpus", "plain"),
 )
 CELL_VERBS = {
-    "plan": Verb("", "show what the cell would start", ("output", "name", *_WHERE, "gpus", "plain")),
-    "show": Verb("", "print the files the cell would write", ("output", "name", *_WHERE, "gpus")),
-    "diff": Verb("", "what the cell would change of the run of that name", ("output", "name", *_WHERE, "gpus")),
+    "plan": Verb("[NAME]", "show what the cell would start", ("output", "name", *_WHERE, "gpus", "plain")),
+    "show": Verb("[NAME]", "print the files the cell would write", ("output", "name", *_WHERE, "gpus")),
+    "diff": Verb("[NAME]", "what the cell would change of the run of that name", ("output", "name", *_WHERE, "gpus")),
 }
 VERBS = {
     "help": Verb("[VERB]", "what can be written here"),
@@ -145,11 +145,18 @@ VERBS = {
     "download": Verb("NAME", "copy what it left in its output folder", ("output", "to", "trial", "path")),
     "secret": Verb("NAME", "ask for a value, and keep it in a Secret of the cluster", ("key", *_WHERE)),
     "doctor": Verb("", "what is there, what we may do, what is free", ("output", *_WHERE)),
-    "stop": Verb("NAME ...", "end it, and everything it started", ("output", "grace", "all", "yes")),
-    "resume": Verb("NAME", "go on with what a lost or stopped run left undone", ("output", "wait", "plain")),
+    "stop": Verb("NAME ...", "end it, and everything it started", ("output", "grace", "all", "yes", "take_over")),
+    "resume": Verb(
+        "NAME", "go on with what a lost or stopped run left undone", ("output", "wait", "plain", "take_over")
+    ),
+    "pause": Verb("NAME", "let nothing of it run; what runs begins anew later", ("output",)),
+    "unpause": Verb("NAME", "let a paused run go on", ("output",)),
+    "parallelism": Verb("NAME [N]", "how many tasks run at once, or from now on", ("output",)),
     "plan": Verb("NAME", "what was decided when it was started", ("output",)),
     "show": Verb("NAME", "the cell and the record it was started from", ("output",)),
-    "clean": Verb("NAME ...", "delete what is kept of runs that have ended", ("output", "all", "older", "yes")),
+    "clean": Verb(
+        "NAME ...", "delete what is kept of runs that have ended", ("output", "all", "older", "yes", "take_over")
+    ),
 }
 
 
@@ -167,10 +174,9 @@ def parse_line(line: str) -> Arguments:
 def parse_cell_line(line: str) -> Arguments:
     """Return what the first line of a `%%deploy` cell asks for. Raises GpuDeployError."""
     words = _split(line)
-    if words and words[0] in CELL_VERBS:
-        verb = words.pop(0)
-        return _parse(verb, CELL_VERBS[verb], words, f"%%deploy {verb}")
-    arguments = _parse("start", START, words, "%%deploy")
+    verb = words.pop(0) if words and words[0] in CELL_VERBS else "start"
+    form = START if verb == "start" else CELL_VERBS[verb]
+    arguments = _parse(verb, form, words, "%%deploy" if verb == "start" else f"%%deploy {verb}")
     if arguments.names:
         (name,) = arguments.names
         if arguments.name not in (None, name):
@@ -201,7 +207,7 @@ def help_text(verb: str | None = None, *, cell: bool = False) -> str:
 
 def _whole_help() -> str:
     verbs = [f"  %deploy {name + ' ' + verb.operands:<22} {verb.help}" for name, verb in VERBS.items()]
-    in_cell = [f"  %%deploy {name:<21} {verb.help}" for name, verb in CELL_VERBS.items()]
+    in_cell = [f"  %%deploy {name + ' [NAME]':<21} {verb.help}" for name, verb in CELL_VERBS.items()]
     return "\n".join(
         [
             "%%deploy [NAME] [options]        start what the cell says, and show it while it runs",
@@ -290,7 +296,7 @@ def _check_operands(arguments: Arguments, form: Verb, start: str) -> None:
         raise GpuDeployError(f"{start} needs the name of a run", hint=f"{usage_line}; %deploy ls lists them")
     if operands.startswith("NAME") and names and (arguments.all or arguments.older is not None):
         raise GpuDeployError(f"{start}: a name and --all or --older exclude each other", hint=usage_line)
-    most = None if operands.endswith("...") else int(bool(operands))
+    most = None if operands.endswith("...") else len(operands.split())
     if most is not None and len(names) > most:
         raise GpuDeployError(f"{start}: {names[most]!r} is too much", hint=usage_line)
     if operands.endswith("COMMAND") and not arguments.command:

@@ -41,6 +41,8 @@ def command_line(argv: Argv) -> str:
     """Return a command for reading, never for running: slots in braces, words quoted where they must be."""
     words = []
     for parts in argv:
+        if parts and parts[0] is Slot.SOURCES:
+            parts = (str(parts[1]).removeprefix("/"), *parts[2:])  # noqa: PLW2901 - a person knows the folder
         text = "".join(f"{{{part}}}" if isinstance(part, Slot) else clean(part) for part in parts)
         is_plain = not any(isinstance(part, Slot) for part in parts)
         words.append(shlex.quote(text) if is_plain else text)
@@ -56,6 +58,9 @@ def _decisions(plan: Plan) -> tuple[tuple[str, str], ...]:
     if plan.requirements:
         found.append(("packages", clean(", ".join(plan.requirements))))
     found.append(("in folder", clean(plan.working_dir)))
+    if plan.target is not None and plan.cluster is not None:
+        found.append(("on", f"{clean(plan.target.cluster)}, namespace {clean(plan.target.namespace)}"))
+        found.append(("image", clean(plan.cluster.image)))
     if plan.service:
         ready = plan.service.health.path or "a listening socket"
         found.append(("port", f"{plan.service.port}, ready when {clean(ready)} answers"))

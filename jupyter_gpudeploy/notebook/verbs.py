@@ -13,6 +13,7 @@ from jupyter_gpudeploy.errors import GpuDeployError, NotConfirmedError
 from jupyter_gpudeploy.events.text import plain
 from jupyter_gpudeploy.notebook import live, logs
 from jupyter_gpudeploy.notebook.arguments import help_text
+from jupyter_gpudeploy.notebook.progress import Progress
 from jupyter_gpudeploy.notebook.reprs import Text, plan_bundle
 from jupyter_gpudeploy.quantities import format_memory
 
@@ -173,7 +174,13 @@ def _forward(_shell: InteractiveShell, asked: Arguments) -> str:
 
 def _download(_shell: InteractiveShell, asked: Arguments) -> list[Path]:
     run = launching.attach(asked.names[0])
-    return run.download(asked.to or run.name, asked.trial, asked.path or "")
+    shown = Progress()
+    try:
+        return run.download(asked.to or run.name, asked.trial, asked.path or "", progress=shown.show)
+    except KeyboardInterrupt:
+        raise GpuDeployError("the download was ended", hint="the same line again goes on: what came is kept") from None
+    finally:
+        shown.end()
 
 
 def _secret(_shell: InteractiveShell, asked: Arguments) -> Text:
@@ -198,11 +205,11 @@ def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - 
     if asked.names:
         chosen = [launching.attach(name) for name in asked.names]
     else:
-        chosen = [run for run in launching.runs() if not run.is_over]
+        chosen = [run for run in launching.runs() if not run.is_over and run.owner is None]
         if chosen and not asked.yes:
             raise NotConfirmedError(f"this would end {_told(chosen)}", hint="%deploy stop --all --yes")
     for run in chosen:
-        run.stop(grace)
+        run.stop(grace, take_over=asked.take_over)
     if len(chosen) == 1:
         return chosen[0]
     from jupyter_gpudeploy.run import RunList
@@ -211,10 +218,25 @@ def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - 
 
 
 def _resume(shell: InteractiveShell, asked: Arguments) -> Run:
-    run = launching.attach(asked.names[0]).resume()
+    run = launching.attach(asked.names[0]).resume(take_over=asked.take_over)
     if asked.wait:
         _wait(shell, [run], asked)
     return run
+
+
+def _pause(_shell: InteractiveShell, asked: Arguments) -> Run:
+    run = launching.attach(asked.names[0])
+    return run.pause() if asked.verb == "pause" else run.unpause()
+
+
+def _parallelism(_shell: InteractiveShell, asked: Arguments) -> int:
+    run = launching.attach(asked.names[0])
+    for count in asked.names[1:]:
+        try:
+            run.parallelism = int(count)
+        except ValueError:
+            raise GpuDeployError(f"{count!r} is no whole number", hint=f"%deploy parallelism {run.name} 8") from None
+    return run.parallelism
 
 
 def _record(_shell: InteractiveShell, asked: Arguments) -> Text:
@@ -236,7 +258,7 @@ def _clean(_shell: InteractiveShell, asked: Arguments) -> None:
             hint=f"%deploy clean {' '.join(words)} --yes",
         )
     for run in chosen:
-        run.remove(yes=True)
+        run.remove(yes=True, take_over=asked.take_over)
     print(f"deleted: {', '.join(run.name for run in chosen) or 'nothing'}")  # noqa: T201 - the answer, in the cell that asked
 
 
@@ -250,7 +272,9 @@ def _to_clean(asked: Arguments) -> list[Run]:
         return chosen
     before = time.time() - (asked.older or 0.0)
     every = [*launching.runs(), *launching.replaced()]
-    return [run for run in every if run.is_over and (run.status().ended or run.ref.created) <= before]
+    return [
+        run for run in every if run.is_over and (run.status().ended or run.ref.created) <= before and run.owner is None
+    ]
 
 
 def _told(chosen: Sequence[Run]) -> str:
@@ -332,6 +356,9 @@ _LINE: dict[str, Callable[[Any, Arguments], Any]] = {
     "doctor": _doctor,
     "stop": _stop,
     "resume": _resume,
+    "pause": _pause,
+    "unpause": _pause,
+    "parallelism": _parallelism,
     "plan": _record,
     "show": _record,
     "clean": _clean,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.summary import Row, Summary
 
 REASONS = 5
+IMAGES = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,16 @@ def _facts(summary: Summary) -> tuple[str, ...]:
     facts = [clean(summary.name)] * (summary.name != summary.title) + [clean(summary.kind), clean(summary.backend)]
     if summary.gpu_hours:
         facts.append(f"{summary.gpu_hours:.2g} GPU h")
+    facts += [_short(image) for image in summary.images[:IMAGES]]
     if len(summary.rows) > 1 and (same := fixed(summary.rows)):
         facts.append(same)
     return tuple(facts)
+
+
+def _short(image: str) -> str:
+    """Return the name of an image and the beginning of its digest, as tools print it."""
+    name, _, digest = image.rpartition("@")
+    return clean(f"{name.rpartition('/')[2]}@{digest[: len('sha256:') + 12]}")
 
 
 def _progress(summary: Summary) -> str:
@@ -123,8 +131,8 @@ def _way_out(summary: Summary, *, is_table: bool) -> str:
     is_undone = summary.state is State.STOPPED and summary.kind in ("job", "sweep") and State.STOPPED in summary.counts
     if summary.state is State.LOST or is_undone:
         return f"%deploy resume {clean(summary.name)}"
-    if not bad:
-        return ""
+    if summary.hint or not bad:
+        return clean(summary.hint)
     option = "--trial" if summary.kind == "sweep" else "--task"
     return f"%deploy logs {clean(summary.name)}" + (f" {option} {bad[0]}" if is_table else "")
 

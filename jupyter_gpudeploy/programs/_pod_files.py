@@ -270,9 +270,10 @@ class Outputs:
         packed = zlib.compress(data)
         if len(packed) > room or self._sender.holds_secret(data) or self._sender.holds_secret(name.encode()):
             return None
-        content = {"size": len(data), "sha256": hashlib.sha256(data).hexdigest(), "data": _base64(packed)}
+        digest = hashlib.sha256(data).hexdigest()
+        content = {"size": len(data), "sha256": digest, "data": _base64(packed)}
         self._sender.send_as_is("file", {"path": name, **content, **self._extra})
-        self._sent.append((name, len(data), content["sha256"]))
+        self._sent.append((name, len(data), digest))
         return len(packed)
 
     def _sentence(self) -> str:

@@ -1,19 +1,19 @@
-"""Shows and sends the files of a folder, in whatever pod can see it. Its text is sent to `python3 -c` along with the wish.
+"""Shows and sends the files of a folder. Its text is given to `python3 -c` in a pod that sees them, before the wish.
 
 One line of JSON on stdin says what is wanted, beside `folder` and `path`, a file or folder below it ("": all)::
 
-    action "list"    a line of JSON an entry: {"file": path, "size", "program", "stored" (bytes on the disk)}, or
+    action "list"    a line of JSON an entry: {"file": path, "size", "stored" (bytes on the disk)}, or
                      {"left": path, "why"} for what is no plain file; at last {"end": count}, or {"missing": [names]}
     action "sums"    of each of `files` ([[path, size], ...]) a line {"file": path, "sha256"}, None where it is not so
                      large any more; at last {"end": count}
     action "send"    a tar of the first `size` bytes of each of `files`; behind each of them a global header with
                      GPUDEPLOY.sha256 of what was sent, or GPUDEPLOY.error
 
-Paths are relative to what was asked for; of a file, its name. Nothing is followed that is a link. Standard library alone,
-Python 3.8 or later.
+Paths are relative to what was asked for; of a file, its name. Nothing is followed that is a link.
+Standard library alone, Python 3.8 or later.
 """
 
-# ruff: noqa: PTH - texts all along: as fast as it gets, for a hundred thousand files
+# ruff: noqa: PTH112, PTH114, PTH118, PTH119, PTH208 - texts all along: there may be a hundred thousand files
 from __future__ import annotations
 
 import hashlib
@@ -62,8 +62,7 @@ def listing(start: str, folder: str) -> Iterator[dict[str, Any]]:
             if not stat.S_ISREG(found.st_mode):
                 yield {"left": path, "why": "a link" if stat.S_ISLNK(found.st_mode) else "no plain file"}
                 continue
-            program, stored = bool(found.st_mode & 0o100), found.st_blocks * 512
-            line = {"file": path, "size": found.st_size, "program": program, "stored": stored}
+            line = {"file": path, "size": found.st_size, "stored": found.st_blocks * 512}
         except UnicodeEncodeError:
             yield {"left": ascii(path), "why": "its name is not UTF-8"}
         except OSError as error:
@@ -89,6 +88,7 @@ def send(start: str, files: list[tuple[str, int]], out: BinaryIO) -> None:
     for path, size in files:
         entry = tarfile.TarInfo(path)
         entry.size = size
+        entry.mode = 0o755 if _is_program(_place(start, path)) else 0o644
         out.write(entry.tobuf(tarfile.PAX_FORMAT))
         word, said = _send_content(_place(start, path), size, out)
         out.write(b"\0" * (-size % tarfile.BLOCKSIZE))
@@ -142,6 +142,13 @@ def _entries(start: str) -> Iterator[tuple[str, str]]:
 
 def _place(start: str, path: str) -> str:
     return os.path.join(start, path) if os.path.isdir(start) and not os.path.islink(start) else start
+
+
+def _is_program(place: str) -> bool:
+    try:
+        return bool(os.lstat(place).st_mode & 0o100)
+    except OSError:
+        return False
 
 
 def _opened(place: str) -> BinaryIO:

@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from . import build, identities, images, paths, system
+from . import build, crds, identities, images, paths, simulation, system
 from .cluster import Cluster
 from .parts import PARTS
 from .system import ClusterError
@@ -52,6 +52,14 @@ def _parser() -> argparse.ArgumentParser:
     add("images", _images, "make the images, and give them to containerd if it runs")
     add("packages", lambda _: system.install_packages(), "install Debian's packages that are missing")
     add("why-not", _why_not, "say why no cluster can be started here; 1 if none can")
+    kinds = add("crds", _crds, "kinds of others, by --install or --remove; none: say which there are")
+    how = kinds.add_mutually_exclusive_group()
+    how.add_argument("--install", action="store_const", dest="change", const=crds.install)
+    how.add_argument("--remove", action="store_const", dest="change", const=crds.remove)
+    kinds.add_argument("names", nargs="*", metavar="NAME", help=f"all, or some of {' '.join(crds.SETS)}")
+    scale = add("scale", _scale, "simulated nodes with 8 GPUs each: scale up 100, scale down")
+    scale.add_argument("direction", choices=["up", "down"])
+    scale.add_argument("nodes", nargs="?", type=int, default=0)
     kubectl = add("kubectl", _kubectl, "kubectl of this cluster: python -m tests.cluster kubectl -- get pods -A")
     kubectl.add_argument("words", nargs=argparse.REMAINDER)
     return parser
@@ -99,6 +107,21 @@ def _images(_: argparse.Namespace) -> None:
     images.make()
     if Cluster().works("containerd"):
         images.load()
+
+
+def _crds(arguments: argparse.Namespace) -> None:
+    if arguments.change:
+        arguments.change(*arguments.names)
+    there = crds.installed()
+    for name in crds.SETS:
+        print(f"{name:12}{'installed' if name in there else ''}".rstrip())
+
+
+def _scale(arguments: argparse.Namespace) -> None:
+    if arguments.direction == "up":
+        simulation.up(arguments.nodes)
+    else:
+        simulation.down()
 
 
 def _why_not(_: argparse.Namespace) -> int:

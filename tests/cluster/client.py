@@ -49,9 +49,9 @@ class Client:
         try:
             self.text(path)
         except ClusterError as error:
-            if isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 404:
-                return False
-            raise
+            if not _is_missing(error):
+                raise
+            return False
         return True
 
     def post(self, path: str, body: object) -> dict[str, Any]:
@@ -68,8 +68,15 @@ class Client:
 
     def delete(self, path: str) -> None:
         """Delete an object; none there is fine."""
-        if self.exists(path):
+        try:
             self.text(path, "DELETE")
+        except ClusterError as error:
+            if not _is_missing(error):
+                raise
+
+
+def _is_missing(error: ClusterError) -> bool:
+    return isinstance(error.__cause__, urllib.error.HTTPError) and error.__cause__.code == 404
 
 
 def _message(body: bytes) -> str:

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from . import identities, paths, system
+from . import crds as kinds_of_others
+from . import identities, paths, simulation, system
 from .cluster import Cluster
 from .foreign import CONTEXT_VARIABLE, ForeignCluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 RBAC = "rbac.authorization.k8s.io"
@@ -48,6 +49,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Cluster | ForeignCluste
 @pytest.fixture
 def own_cluster(cluster: Cluster | ForeignCluster) -> Cluster:
     """The project's own cluster; skips on somebody else's."""
+    return _own(cluster)
+
+
+def _own(cluster: Cluster | ForeignCluster) -> Cluster:
     if isinstance(cluster, ForeignCluster):
         pytest.skip("needs the project's own cluster: make cluster")
     return cluster
@@ -91,6 +96,26 @@ def namespace(api: Any, request: pytest.FixtureRequest) -> Iterator[str]:
     finally:
         core.delete_namespace(name)
         core.delete_collection_namespaced_pod(name, grace_period_seconds=0)
+
+
+@pytest.fixture(scope="module")
+def crds(request: pytest.FixtureRequest, cluster: Cluster | ForeignCluster) -> Iterator[tuple[str, ...]]:
+    """Kinds of others while a module's tests run: the sets of crds.py that its constant CRDS names, or all.
+
+    Their controllers do not run. Argo's are large: they take the API server some ten seconds.
+    """
+    _own(cluster)
+    names = tuple(getattr(request.module, "CRDS", kinds_of_others.SETS))
+    kinds_of_others.install(*names)
+    yield names
+    kinds_of_others.remove(*names)
+
+
+@pytest.fixture
+def simulated(own_cluster: Cluster) -> Iterator[Callable[[int], None]]:
+    """`simulated(100)`: so many simulated nodes with 8 GPUs each (see simulation.py) until the end of the test."""
+    yield simulation.up
+    simulation.down()
 
 
 @dataclass(frozen=True, slots=True)

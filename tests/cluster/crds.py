@@ -36,7 +36,7 @@ SETS = {
     "lws": ("lws@config/crd/bases/leaderworkerset.x-k8s.io_leaderworkersets.yaml",),
     "keda": (f"{_KEDA}scaledobjects.yaml", f"{_KEDA}triggerauthentications.yaml"),
     "prometheus": (f"{_PROMETHEUS}podmonitors.yaml", f"{_PROMETHEUS}servicemonitors.yaml"),
-    "argo": (f"{_ARGO}workflows.yaml", f"{_ARGO}cronworkflows.yaml", f"{_ARGO}workflowtemplates.yaml"),
+    "argo": (f"{_ARGO}workflows.yaml", f"{_ARGO}cronworkflows.yaml"),
 }
 _AT = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
 
@@ -45,7 +45,8 @@ def install(*names: str) -> None:
     """Install sets of kinds, all without names, and wait until the API server serves them. Raises ClusterError."""
     client, wanted = Client(), _definitions(names)
     for one in wanted:
-        client.apply(f"{_AT}/{one['metadata']['name']}", one)
+        if not client.exists(f"{_AT}/{one['metadata']['name']}"):
+            client.post(_AT, one)
     wait_for("the API server serves them", lambda: all(_is_served(client, one) for one in wanted))
 
 
@@ -66,7 +67,7 @@ def installed() -> list[str]:
 
 def _names(client: Client) -> set[str]:
     """Of all kinds that are not the API server's own. Only the metadata travels: the schemas are megabytes."""
-    return {one["metadata"]["name"] for one in client.get(_AT, kind=METADATA_LIST)["items"]}
+    return {one["metadata"]["name"] for one in client.get(_AT, kind=METADATA_LIST)["items"] or ()}
 
 
 def _is_served(client: Client, definition: dict[str, Any]) -> bool:
@@ -86,7 +87,7 @@ def _definitions(names: Iterable[str]) -> list[dict[str, Any]]:
 def _make() -> Path:
     """Fetch what is missing and return one file: set -> definitions."""
     target, stamp = paths.cache() / "crds.json", paths.cache() / ".crds.made"
-    wanted = hashlib.sha256(Path(__file__).read_bytes() + (_MODULES / "go.sum").read_bytes()).hexdigest()
+    wanted = hashlib.sha256(json.dumps(SETS).encode() + (_MODULES / "go.sum").read_bytes()).hexdigest()
     if not target.exists() or not stamp.exists() or stamp.read_text() != wanted:
         with timed("made the kinds of others"):
             modules = _fetch()

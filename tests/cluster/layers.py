@@ -38,7 +38,7 @@ def folder() -> Path:
 def recipes() -> dict[str, str]:
     """Layer -> what it is made of, and how: text that changes whenever its content would."""
     smi, pause = (paths.HERE / "image" / "nvidia-smi").read_text(), paths.program("pause").read_bytes()
-    inputs = {
+    inputs: dict[str, list[object]] = {
         "debian": [DEBIAN, UNWANTED],
         "extras": [WHEELS, smi],
         "examples": [EXAMPLES, IMPORTS],

@@ -204,7 +204,8 @@ def _coredns() -> list[str]:
     return [str(paths.program("coredns")), "-conf", str(path)]
 
 
-def _listens(address: str, port: int) -> bool:
+def listens(address: str, port: int) -> bool:
+    """Whether somebody takes connections there."""
     with socket.create_connection((address, port), timeout=2):
         return True
 
@@ -224,11 +225,11 @@ def _containerd_works() -> bool:
 
 ETCD = Part("etcd", _etcd, lambda: _answers(f"{paths.ETCD_URL}/health"))
 APISERVER = Part("kube-apiserver", _apiserver, lambda: Client(seconds=3).text("/readyz") == "ok", seconds=120)
-MANAGER = Part("kube-controller-manager", _manager, lambda: _listens("127.0.0.1", 10257))
-SCHEDULER = Part("kube-scheduler", _scheduler, lambda: _listens("127.0.0.1", 10259))
+MANAGER = Part("kube-controller-manager", _manager, lambda: listens("127.0.0.1", 10257))
+SCHEDULER = Part("kube-scheduler", _scheduler, lambda: listens("127.0.0.1", 10259))
 CONTAINERD = Part("containerd", _containerd, _containerd_works)
 KUBELET = Part("kubelet", _kubelet, lambda: _answers("http://127.0.0.1:10248/healthz"))
 PROXY = Part("kube-proxy", _proxy, lambda: _answers("http://127.0.0.1:10256/livez"))
-COREDNS = Part("coredns", _coredns, lambda: _listens(paths.HOST_ADDRESS, 53))
+COREDNS = Part("coredns", _coredns, lambda: listens(paths.HOST_ADDRESS, 53))
 
 PARTS = {part.name: part for part in (ETCD, APISERVER, CONTAINERD, MANAGER, SCHEDULER, KUBELET, PROXY, COREDNS)}

@@ -16,7 +16,17 @@ _SPEC = (
 )  # fmt: skip
 _STATUS_NOISE = ("podIP", "podIPs", "hostIP", "hostIPs", "qosClass", "observedGeneration", "uncountedTerminatedPods")
 _SEEN = ("name", "image", "state", "lastState", "ready", "restartCount", "started")
-_EVENT = ("type", "reason", "message", "count", "series", "eventTime", "firstTimestamp", "lastTimestamp", "involvedObject")
+_EVENT = (
+    "type",
+    "reason",
+    "message",
+    "count",
+    "series",
+    "eventTime",
+    "firstTimestamp",
+    "lastTimestamp",
+    "involvedObject",
+)
 _RECORD = ("version", "name", "kind", "resources", "spec", "retries", "max_seconds", "secrets", "requirements", "service", "target", "cluster")  # fmt: skip
 
 
@@ -31,11 +41,15 @@ def keep(name, item, events, record, folder=FOLDER):
 def sample(item, events, record):
     """Return an object, the events about it and the record of its run, stripped."""
     metadata = _some(item["metadata"], _METADATA)
-    metadata["labels"] = {key: value for key, value in (metadata.get("labels") or {}).items() if "queue" in key or "index" in key}
+    metadata["labels"] = {
+        key: value for key, value in (metadata.get("labels") or {}).items() if "queue" in key or "index" in key
+    }
     metadata["annotations"] = {
         key: value for key, value in (metadata.get("annotations") or {}).items() if "container" in key or "index" in key
     }
-    told = [{**_some(event, _EVENT), "metadata": _some(event["metadata"], ("uid", "creationTimestamp"))} for event in events]
+    told = [
+        {**_some(event, _EVENT), "metadata": _some(event["metadata"], ("uid", "creationTimestamp"))} for event in events
+    ]
     for event in told:
         event["involvedObject"] = _some(event["involvedObject"], ("kind", "uid"))
     kept = {"metadata": metadata, "spec": _spec(item.get("spec") or {}), "status": _status(item.get("status") or {})}
@@ -48,7 +62,9 @@ def _spec(spec):
         if spec.get(group):
             found[group] = [_some(container, _CONTAINER) for container in spec[group]]
             for container in found[group]:
-                container["env"] = [one for one in container.get("env") or () if "secretKeyRef" in (one.get("valueFrom") or {})]
+                container["env"] = [
+                    one for one in container.get("env") or () if "secretKeyRef" in (one.get("valueFrom") or {})
+                ]
     claims = [volume for volume in spec.get("volumes") or () if "persistentVolumeClaim" in volume]
     return {**found, "volumes": claims} if claims else found
 

@@ -269,7 +269,6 @@ def test_a_stopped_sweep_says_how_to_resume_and_goes_on(cell, line, tmp_path, ho
     assert run.trials()["loss"].tolist() == [0, 1, 2]
 
 
-
 @pytest.mark.fault(3)
 def test_an_interrupt_while_waiting_ends_the_waiting_only(shell, cell, line, monkeypatch, capsys):
     cell("", LONG)

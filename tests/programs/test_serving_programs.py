@@ -268,10 +268,12 @@ def test_a_file_named_like_an_imported_module_does_not_replace_it(tmp_path, monk
 
 
 @pytest.mark.parametrize(("kind", "module"), [("flask", "werkzeug.serving"), ("fastapi", "uvicorn")])
-def test_a_missing_server_is_named(monkeypatch, tmp_path, kind, module):
+def test_a_missing_server_is_named(monkeypatch, tmp_path, capsys, kind, module):
     import importlib
 
     monkeypatch.setitem(sys.modules, module, None)
     program = importlib.import_module(f"jupyter_gpudeploy.programs.{kind}_app")
-    with pytest.raises(SystemExit, match=f"serve: {kind} needs"):
+    with pytest.raises(SystemExit) as left:
         program.main([str(tmp_path / "x.py"), "app", "127.0.0.1", "8000"])
+    assert left.value.code == _loader.CANNOT_WORK
+    assert capsys.readouterr().err.startswith(f"serve: {kind} needs")

@@ -30,8 +30,13 @@ def advice(plan: Plan) -> list[Note]:
         *_reachable(plan),
         *_left_out(plan, options),
         *_chosen(plan, options),
-        *([] if own_image(plan) else payload.choose(plan, options).notes),
+        *([] if own_image(plan) else _carried(plan, options)),
     ]
+
+
+def _carried(plan: Plan, options: ClusterOptions) -> list[Note]:
+    chosen = payload.choose(plan, options)
+    return [*chosen.notes, *payload.upload_notes(plan, options, chosen.tree)]
 
 
 def _impossible(plan: Plan, options: ClusterOptions) -> Iterator[Note]:

@@ -6,7 +6,7 @@ import gzip
 import hashlib
 import io
 import tarfile
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -38,9 +38,13 @@ class Archive(NamedTuple):
         return f"{self.files:,} file{plural}, {self.size:,} bytes unpacked, sha256 of them {self.digest[:16]}"
 
 
-def pack(members: Iterable[Member]) -> Archive:
-    """Return the members as tar.gz: sorted, of no time and no owner."""
-    packed = io.BytesIO()
+class TooLargeError(Exception):
+    """An archive is larger than it may be."""
+
+
+def pack(members: Iterable[Member], limit: int | None = None) -> Archive:
+    """Return the members as tar.gz: sorted, of no time and no owner. Raises TooLargeError above `limit` bytes."""
+    packed = _Limited(limit)
     digest = hashlib.sha256()
     files = size = 0
     with (
@@ -56,6 +60,18 @@ def pack(members: Iterable[Member]) -> Archive:
             digest.update(f"{member.path}\0{entry.mode}\0{content}\0".encode("utf-8", "surrogateescape"))
             files, size = files + 1, size + len(member.data)
     return Archive(packed.getvalue(), files, size, digest.hexdigest())
+
+
+class _Limited(io.BytesIO):
+    def __init__(self, limit: int | None) -> None:
+        super().__init__()
+        self._limit = limit
+
+    def write(self, data: Any) -> int:  # noqa: ANN401 - whatever has bytes
+        written = super().write(data)
+        if self._limit is not None and self.tell() > self._limit:
+            raise TooLargeError
+        return written
 
 
 class Carried(NamedTuple):

@@ -87,7 +87,7 @@ class Arrivals:
         return sorted(self._left | pending)
 
     def feed(self, data: bytes) -> None:
-        """Take bytes. Raises BackendError for what is no archive, or more than was announced; OSError for a full disk."""
+        """Take bytes. Raises BackendError for no archive, or more than was announced; OSError for a full disk."""
         self._room -= len(data)
         if self._room < 0:
             raise BackendError("the pod sends more than it announced: the rest of it was not taken")
@@ -100,7 +100,7 @@ class Arrivals:
             raise BackendError(f"what the pod sends is no archive: {error}") from None
 
     def _archive(self) -> Generator[int, bytes, None]:
-        """Read one archive, and pass over what follows it. Yields how many bytes are wanted, at most; gets 1 or more."""
+        """Read an archive, and pass over what follows it. Yields how many bytes are wanted, at most; gets 1 or more."""
         path = ""
         sparse = False
         while True:
@@ -131,7 +131,7 @@ class Arrivals:
         file = None
         if not why:
             try:
-                _place(self._target, path)
+                place_in(self._target, path)
             except ValueError as error:
                 why = str(error)
         if why:
@@ -182,7 +182,7 @@ class Arrivals:
             return
         self._pending = None
         try:
-            place = _place(self._target, draft.path)
+            place = place_in(self._target, draft.path)
         except ValueError as error:
             draft.file.unlink()
             self._refuse(draft.path, str(error))
@@ -228,7 +228,7 @@ def why_no_place(path: str) -> str:
     return "its path is too long" if len(os.fsencode(path)) > _PATH_LIMIT else ""
 
 
-def _place(target: Path, path: str) -> Path:
+def place_in(target: Path, path: str) -> Path:
     """Return where a file goes, and make its folder. Raises ValueError where a link or something else is in the way."""
     *folders, name = path.split("/")
     place = target

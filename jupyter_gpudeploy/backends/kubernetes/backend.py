@@ -12,8 +12,8 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef
-from jupyter_gpudeploy.backends.kubernetes import control, launch, marks, places
+from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef, Upload
+from jupyter_gpudeploy.backends.kubernetes import control, keeping, launch, marks, places
 from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place, place_of
 from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
 from jupyter_gpudeploy.backends.kubernetes.reach import LIVING
@@ -25,18 +25,23 @@ from jupyter_gpudeploy.names import safe_name
 from jupyter_gpudeploy.report import Report, Row, Section
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from jupyter_gpudeploy.backends.kubernetes.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
     from jupyter_gpudeploy.backends.kubernetes.reach import Reach
+    from jupyter_gpudeploy.backends.kubernetes.reader import Readers
+    from jupyter_gpudeploy.backends.kubernetes.uploads import Uploading
     from jupyter_gpudeploy.events.types import LogLine, StateChange
     from jupyter_gpudeploy.plan.types import Note, Plan
     from jupyter_gpudeploy.sources.base import MetricSource
 
 _CAUGHT_UP_SECONDS = 5.0
 _OFFLINE_SECONDS = 10.0
+_DRIVER_SECONDS = 15.0
+_HARVEST_SECONDS = 60.0
+_BATCH = ("job", "sweep")
 
 
 class KubernetesBackend:
@@ -48,7 +53,10 @@ class KubernetesBackend:
         self._clusters: dict[tuple[str, str], Cluster] = {}
         self._mirrors: dict[str, Mirror] = {}
         self._reach: dict[str, Reach] = {}
+        self._readers: dict[str, Readers] = {}
+        self._uploads: dict[str, Uploading] = {}
         self._unreachable: dict[str, float] = {}
+        self._drivers: dict[str, tuple[float, str | None]] = {}
 
     def capabilities(self, cluster: str | None = None, namespace: str | None = None) -> Capabilities:
         """Say what is known of a cluster: its profile, and what it served when it was asked last."""
@@ -88,11 +96,13 @@ class KubernetesBackend:
         """Create the run, or find it. Raises RunExistsError for another one of that name."""
         cluster, name = self._connect(*_where(rendering))
         place = self._place(cluster, name)
-        root, key = launch.launch(cluster, rendering, str(place), _driver())
+        root, key, left_out = launch.launch(cluster, rendering, str(place), _driver())
         folder = place.folder_of(root.ref) or place.make(root.ref, root.files)
         if key:
             write_atomically(folder.key_file, key)
-        self._follow(cluster, folder, root.ref)
+        self._follow(cluster, folder, root.ref, left_out)
+        if rendering.upload is not None:
+            self._send(cluster, folder, root.ref, rendering.upload)
         return root.ref
 
     def find(self) -> Sequence[RunRef]:
@@ -142,6 +152,15 @@ class KubernetesBackend:
         """Yield what a task printed."""
         return history.follow_logs(self.folder(ref), task, functools.partial(self.lost, ref), stop, since)
 
+    def download(
+        self, ref: RunRef, task: int, target: Path, path: str = "", progress: Callable[[int, int], None] | None = None
+    ) -> list[Path]:
+        """Bring files of a task's output folder here: those of its log, its run's volume, or its living pod."""
+        from jupyter_gpudeploy.backends.kubernetes.results import download
+
+        cluster, readers = functools.partial(self._cluster_of, ref), functools.partial(self._readers_of, ref)
+        return download(cluster, readers, ref, self.folder(ref), task, target, path, progress)
+
     def endpoint(self, ref: RunRef, task: int = 0) -> Endpoint:
         """Return where a server is reached from here: its Route or the like, else a port of this machine."""
         folder = self.folder(ref)
@@ -183,7 +202,7 @@ class KubernetesBackend:
         self, name: str, values: Mapping[str, str], *, cluster: str | None = None, namespace: str | None = None
     ) -> None:
         """Keep the values in a Secret of ours, with what it held before. A Secret of somebody else is left alone."""
-        launch.keep_secret(self._connect(cluster, namespace)[0], name, values)
+        keeping.keep(self._connect(cluster, namespace)[0], name, values)
 
     def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:  # noqa: ARG002 - the seam's signature
         """Return nothing yet: GPUs and servers' metrics pages have no reader here."""
@@ -226,7 +245,17 @@ class KubernetesBackend:
             reach.close()
 
     def driver(self, ref: RunRef) -> str | None:
-        """Return which other process launched the run, as far as this machine can tell that it lives."""
+        """Return which other process launched the run, as far as this machine can tell that it lives.
+
+        Displays ask twice a second; the cluster is asked every 15 s.
+        """
+        asked, answer = self._drivers.get(ref.uid, (-_DRIVER_SECONDS, None))
+        if time.monotonic() - asked >= _DRIVER_SECONDS:
+            answer = self._ask_driver(ref)
+            self._drivers[ref.uid] = time.monotonic(), answer
+        return answer
+
+    def _ask_driver(self, ref: RunRef) -> str | None:
         try:
             found = self._cluster_of(ref).get("ConfigMap", places.root_name(ref.name))["metadata"]
             who = json.loads((found.get("annotations") or {})[marks.DRIVER])
@@ -236,6 +265,47 @@ class KubernetesBackend:
         if host == os.uname().nodename and (pid == os.getpid() or not Path(f"/proc/{pid}").exists()):
             return None
         return f"pid {pid} on {host}, since {time.strftime('%H:%M', since)}"
+
+    def stale(self, ref: RunRef) -> str | None:
+        """Return since when the cluster tells nothing of the run, and why."""
+        mirror = self._mirrors.get(ref.uid)
+        since = mirror.stale_since if mirror is not None else None
+        if mirror is None or since is None:
+            return None
+        return f"not up to date since {time.strftime('%H:%M:%S', time.localtime(since))}: {mirror.why_stale}"
+
+    def owner(self, ref: RunRef) -> str | None:
+        """Return which other person launched the run, as the API server calls that person."""
+        folder = self._place_of(ref).folder_of(ref)
+        if not ref.owner or (folder is not None and folder.path.parent.name == "replaced"):
+            return None  # what was archived is a copy of this machine's
+        if self._is_silent(ref.place):
+            return None
+        try:
+            return None if self._cluster_of(ref).user in (None, ref.owner) else ref.owner
+        except BackendError:
+            self._unreachable[ref.place] = time.monotonic()
+            return None
+
+    def parallelism(self, ref: RunRef) -> int:
+        """Return how many tasks may run at once now."""
+        if history.has_final_record((folder := self.folder(ref)).events_file) or folder.record()["kind"] not in _BATCH:
+            return int(folder.record()["parallelism"])
+        return control.parallelism(self._cluster_of(ref), ref)
+
+    def set_parallelism(self, ref: RunRef, count: int) -> None:
+        """Change it on the living Job."""
+        if count < 1:
+            raise BackendError(f"{ref.name}: parallelism must be 1 or more, not {count}", hint="pause lets nothing run")
+        control.set_parallelism(self._cluster_of(ref), ref, count)
+
+    def pause(self, ref: RunRef) -> None:
+        """Suspend the Job: its pods are ended, and begin anew later."""
+        control.pause(self._cluster_of(ref), ref, is_paused=True)
+
+    def unpause(self, ref: RunRef) -> None:
+        """Let a suspended Job go on."""
+        control.pause(self._cluster_of(ref), ref, is_paused=False)
 
     def archive(self, ref: RunRef) -> None:
         """Free the name of a run that has ended: its mirror stays, and what the cluster keeps of it goes."""
@@ -262,6 +332,10 @@ class KubernetesBackend:
             self._mirrors.pop(uid).close()
         for uid in [*self._reach]:
             self._reach.pop(uid).close()
+        for uid in [*self._uploads]:
+            self._uploads.pop(uid).close()
+        for place in [*self._readers]:
+            self._readers.pop(place).close()
 
     def _connect(self, cluster: str | None, namespace: str | None) -> tuple[Cluster, str]:
         """Return the connection, and the name by which the cluster is asked for again."""
@@ -311,7 +385,7 @@ class KubernetesBackend:
     def _refs(self, place: Place) -> list[RunRef]:
         """Return the runs of a place: those on the cluster, and mirrors of what is no longer there."""
         mirrored = {ref.uid: ref for ref in place.refs()}
-        if time.monotonic() - self._unreachable.get(str(place), -_OFFLINE_SECONDS) < _OFFLINE_SECONDS:
+        if self._is_silent(str(place)):
             return [*mirrored.values()]
         try:
             cluster, _ = self._connect(place.cluster, place.namespace)
@@ -327,7 +401,11 @@ class KubernetesBackend:
                 continue
         return [*{**mirrored, **{ref.uid: ref for ref in there}}.values()]
 
-    def _follow(self, cluster: Cluster, folder: MirrorFolder, ref: RunRef) -> None:
+    def _is_silent(self, place: str) -> bool:
+        """Whether this cluster did not answer a moment ago."""
+        return time.monotonic() - self._unreachable.get(place, -_OFFLINE_SECONDS) < _OFFLINE_SECONDS
+
+    def _follow(self, cluster: Cluster, folder: MirrorFolder, ref: RunRef, notices: Sequence[str] = ()) -> None:
         """Keep the mirror of a run up to date from now on; return when it has caught up, or could not for 5 s."""
         from jupyter_gpudeploy.backends.kubernetes.diagnose import explain
         from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
@@ -338,9 +416,11 @@ class KubernetesBackend:
             mirror = self._mirrors[ref.uid] = Mirror(cluster, folder, ref, folder.record(), explain=explain)
             mirror.start()
         mirror.wait_caught_up(_CAUGHT_UP_SECONDS)
+        for notice in notices:
+            mirror.note(notice, None)
 
     def _release(self, ref: RunRef) -> None:
-        for held in (self._mirrors, self._reach):
+        for held in (self._mirrors, self._reach, self._uploads):
             if (kept := held.pop(ref.uid, None)) is not None:
                 kept.close()
 
@@ -352,8 +432,35 @@ class KubernetesBackend:
                 self._reach[ref.uid] = Reach(self._cluster_of(ref), ref, folder)
             return self._reach[ref.uid]
 
+    def _send(self, cluster: Cluster, folder: MirrorFolder, ref: RunRef, upload: Upload) -> None:
+        """Bring to the pods of a run what was too large for its objects, from now on."""
+        from jupyter_gpudeploy.backends.kubernetes.uploads import Uploading
+
+        def tell(message: str, level: str) -> None:
+            if (mirror := self._mirrors.get(ref.uid)) is not None:
+                mirror.note(message, None, level)
+
+        with self._lock:
+            if (earlier := self._uploads.pop(ref.uid, None)) is not None:
+                earlier.close()
+            is_over = functools.partial(history.has_final_record, folder.events_file)
+            self._uploads[ref.uid] = Uploading(cluster, ref, upload, tell, is_over)
+            self._uploads[ref.uid].start()
+
+    def _readers_of(self, ref: RunRef) -> Readers:
+        from jupyter_gpudeploy.backends.kubernetes.reader import Readers
+
+        with self._lock:
+            if ref.place not in self._readers:
+                self._readers[ref.place] = Readers(self._cluster_of(ref))
+            return self._readers[ref.place]
+
     def _ended(self, ref: RunRef, verb: str) -> MirrorFolder:
+        """Return the mirror of a run that has ended, with all that the cluster has of it. Raises BackendError."""
         folder = self.folder(ref)
+        mirror = self._mirrors.get(ref.uid)
+        if mirror is not None and not history.has_final_record(folder.events_file):
+            mirror.wait_caught_up(_HARVEST_SECONDS)
         if not history.has_final_record(folder.events_file) and self.lost(ref) is None:
             raise BackendError(f"{ref.name} is alive and cannot be {verb}", hint="stop it first")
         return folder

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes import marks, places
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes import marks, places, render
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, ConflictError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.workloads import QUEUE
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.programs.boot import NUMBER_TAKEN
 
@@ -67,12 +69,63 @@ def execute(cluster: Cluster, pod: str, number: int, argv: Sequence[str]) -> int
 
 def remove(cluster: Cluster, ref: RunRef) -> None:
     """Delete everything that belongs to a run, and return when its names are free. Storage that was asked for stays."""
-    cluster.delete("ConfigMap", places.root_name(ref.name), uid=ref.uid, propagation="Background")
+    kinds = _kinds(cluster, ref)
+    with suppress(ConflictError):  # another run has the name
+        cluster.delete("ConfigMap", places.root_name(ref.name), uid=ref.uid, propagation="Background")
     deadline = time.monotonic() + _GONE_SECONDS
-    for kind in _WORK:
-        if kind == "JobSet" and not cluster.has(kind):
-            continue
+    for kind in kinds:
         _await_gone(cluster, kind, ref, deadline)
+
+
+def parallelism(cluster: Cluster, ref: RunRef) -> int:
+    """Return how many pods of a run's Job may run at once. Raises BackendError where it has none."""
+    return int(_job(cluster, ref)["spec"]["parallelism"])
+
+
+def set_parallelism(cluster: Cluster, ref: RunRef, count: int) -> None:
+    """Let so many pods of the run's Job run at once; of more, the latest are ended, and begin anew later."""
+    _set_job(cluster, ref, {"parallelism": count})
+
+
+def pause(cluster: Cluster, ref: RunRef, *, is_paused: bool) -> None:
+    """Suspend the Job of a run, or let it go on. Raises BackendError where it is so already."""
+    job = _job(cluster, ref)
+    if QUEUE in (job["metadata"].get("labels") or {}):
+        raise BackendError(
+            f"Kueue starts and suspends {ref.name}: it cannot be paused by hand", hint="stop it, and resume it later"
+        )
+    if bool(job["spec"].get("suspend")) is is_paused:
+        raise BackendError(f"{ref.name} is {'paused already' if is_paused else 'not paused'}")
+    _set_job(cluster, ref, {"suspend": is_paused})
+
+
+def _set_job(cluster: Cluster, ref: RunRef, wanted: dict[str, Any]) -> None:
+    uid = _job(cluster, ref)["metadata"]["uid"]
+    cluster.patch("Job", ref.name, {"metadata": {"uid": uid}, "spec": wanted})
+
+
+def _job(cluster: Cluster, ref: RunRef) -> dict[str, Any]:
+    """Return the Job of a run that has not ended. Raises BackendError."""
+    try:
+        job = cluster.get("Job", ref.name)
+    except NotFoundError:
+        job = {}
+    if not marks.is_ours(job, uid=ref.uid):
+        raise BackendError(f"{ref.name} has no Job that could be changed", hint="only jobs and sweeps have one")
+    ends = job.get("status", {}).get("conditions") or ()
+    if any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in ends):
+        raise BackendError(f"{ref.name} has ended", hint="launch it anew")
+    return job
+
+
+def _kinds(cluster: Cluster, ref: RunRef) -> list[str]:
+    """Return the kinds of what makes the pods of a run: what it was made of, else all that there may be."""
+    try:
+        root = cluster.get("ConfigMap", places.root_name(ref.name))
+        made = {body["kind"] for body in render.objects_in(root)} if root["metadata"]["uid"] == ref.uid else set()
+    except (NotFoundError, KeyError, ValueError, OSError):
+        made = set()
+    return [kind for kind in _WORK if kind in made or (not made and kind != "JobSet")]
 
 
 def _await_gone(cluster: Cluster, kind: str, ref: RunRef, deadline: float) -> None:
@@ -100,9 +153,7 @@ def _delete(cluster: Cluster, kind: str, metadata: dict[str, Any]) -> None:
 
 def _set_running(cluster: Cluster, ref: RunRef, *, replicas: int) -> None:
     """Let the run's work go on, or with 0 replicas not. Only what carries the run's uid is touched."""
-    for kind in _WORK:
-        if kind == "JobSet" and not cluster.has(kind):
-            continue
+    for kind in _kinds(cluster, ref):
         try:
             body = cluster.get(kind, ref.name)
         except NotFoundError:

@@ -11,6 +11,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
 from jupyter_gpudeploy.backends.kubernetes.positions import Position, Positions
 from jupyter_gpudeploy.backends.kubernetes.stamps import Taken, Unstamper
 from jupyter_gpudeploy.events.receive import Receiver
@@ -38,7 +39,9 @@ class Written(NamedTuple):
 
 
 class LogCopy:
-    """One attempt's log; `executes`: of a manual run's pod. `open` before the first `begin`; one stream of the container's log after the other.
+    """One attempt's log. `restore` before the first `begin`; one stream of the container's log after the other.
+
+    `token` marks the records of the run; `executes`: the pod is a manual run's, which executes commands.
 
     Raises OSError when the disk is full: `restore` then goes back to the last position. One thread at a time.
     """
@@ -47,7 +50,7 @@ class LogCopy:
         self._folder = folder
         self._task = task
         self._attempt = attempt
-        self._file = folder.log_file(task, attempt)
+        self._file = _file_of(folder, task, attempt)
         self._positions = Positions(self._file)
         self._token = token
         self._executes = executes
@@ -89,7 +92,7 @@ class LogCopy:
         """
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for attempt in range(1, self._attempt):
-            self._folder.log_file(self._task, attempt).touch(mode=0o600)
+            _file_of(self._folder, self._task, attempt).touch(mode=0o600)
         owner = self._positions.owner()
         if owner is not None and owner[0] != pod_uid:
             for file in (self._file, self._positions.file):
@@ -98,7 +101,10 @@ class LogCopy:
             self._positions.begin(pod_uid, container_id)
         position = self._positions.last()
         _cut(self._file, position.log)
-        self._decoder, self._receiver = Decoder(self._token), Receiver(self._folder, self._task, executes=self._executes)
+        self._decoder, self._receiver = (
+            Decoder(self._token),
+            Receiver(self._folder, self._task, executes=self._executes),
+        )
         self._stream = None
         self._size, self._lines = position.log, position.lines
         self._kept, self._kept_at = position, time.monotonic()
@@ -189,6 +195,13 @@ class LogCopy:
         if position.taken != self._kept.taken:
             self._positions.append(position)
         self._kept, self._kept_at = position, time.monotonic()
+
+
+def _file_of(folder: RunFolder, task: int, attempt: int) -> Path:
+    """Return the log of an attempt; that of a further machine of a task has a name of its own beside it."""
+    machine, task = divmod(task, MACHINES)
+    file = folder.log_file(task, attempt)
+    return file.with_name(f"{file.stem}.machine{machine}{file.suffix}") if machine else file
 
 
 def _cut(file: Path, size: int) -> None:

@@ -57,8 +57,8 @@ def why_ended(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]], recor
     if facts.status[0] == "DeadlineExceeded":
         return _too_long(pod, record)
     if facts.exit is None:
-        return _refused_by_node(facts)
-    return _of_exit(facts.exit, facts, pod) or _deleted(facts)
+        return _refused_by_node(facts) or _deleted(facts, record)
+    return _of_exit(facts.exit, facts, pod) or _deleted(facts, record)
 
 
 def why_it_ran_before(
@@ -67,9 +67,11 @@ def why_it_ran_before(
     """Return why the last start of a container ended that was started again, or is about to be; None for the first."""
     seen = main_status(pod)
     state = seen.get("state") or {}
-    if seen.get("ready") or not seen.get("restartCount") or "waiting" in state:
-        return why_it_crashed(seen, "", pod, events, record) if "terminated" in state else None
-    return why_it_crashed(seen, "", pod, events, record)
+    if seen.get("ready") or (pod.get("spec") or {}).get("restartPolicy") == "Never":
+        return None
+    if "terminated" in state or ("running" in state and seen.get("restartCount")):
+        return why_it_crashed(seen, "", pod, events, record)
+    return None
 
 
 def why_it_crashed(
@@ -185,11 +187,14 @@ def _refused_by_node(facts: PodFacts) -> Finding | None:
         return Finding(f"node {facts.node} did not take it: {shortened(message or reason)}")
     if reason == "NodeLost":
         return Finding(f"node {facts.node} is lost: {shortened(message)}")
-    return Finding(end_of(facts, None)) if facts.deleted is not None else None
+    return None
 
 
-def _deleted(facts: PodFacts) -> Finding | None:
-    return Finding(end_of(facts, facts.exit)) if facts.deleted is not None else None
+def _deleted(facts: PodFacts, record: Mapping[str, Any]) -> Finding | None:
+    if facts.deleted is None:
+        return None
+    is_final = record.get("kind") in ("job", "sweep") and not record.get("retries")
+    return Finding(end_of(facts, facts.exit), "retries: 1" if is_final else "")
 
 
 def _ended_by_probe(

@@ -18,7 +18,8 @@ _LIMIT = re.compile(
 )
 _PREFIX = re.compile(r"^(?:Error creating: )?(?:pods \"[^\"]*\" is forbidden: )?")
 _SCC = re.compile(
-    r"provider \"?([\w-]+)\"?: (?:Forbidden: )?(\.?(?:spec|containers|initContainers)[^:]*): ([^,\]]+(?:, \d+\])?)"
+    r"provider \"?([\w-]+)\"?: (?:Forbidden: )?(\.?(?:spec|containers|initContainers)[^:]*): "
+    r"(.+?)(?=, provider|\]?\s*$)"
 )
 _UNITS = {"memory": parse_memory, "cpu": parse_cpu, "ephemeral-storage": parse_memory}
 _KEYS = {"memory": "memory", "cpu": "cpu"}
@@ -132,11 +133,8 @@ def _of_a_policy(message: str, record: Mapping[str, Any]) -> Finding | None:  # 
         said = re.split(r"denied request:?\s*", message, maxsplit=1)[-1]
         return Finding(f"the policy {name} refuses its pods: {shortened(said)}", permanent=True)
     name = quoted(r"failed calling webhook \"([^\"]+)\"", message)
-    return (
-        Finding(f"the cluster's webhook {name} does not answer: its pods cannot be made, it is tried again")
-        if name
-        else None
-    )
+    sentence = f"the webhook {name} does not answer, without it no pod is made; it is tried again"
+    return Finding(sentence) if name else None
 
 
 def _of_something_missing(message: str, record: Mapping[str, Any]) -> Finding | None:  # noqa: ARG001 - as above

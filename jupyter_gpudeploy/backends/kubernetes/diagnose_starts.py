@@ -38,27 +38,33 @@ _PULL_ERRORS = (
         False,
     ),
     (
+        r"\b401\b|unauthorized|authentication required|no basic auth",
+        "the registry {host} refuses the image {image} ({said})",
+        _SIGN_IN,
+        True,
+    ),
+    (
         r"may require authorization",
         "there is no image {image}, or not for everybody ({said})",
         f"{_ONE_THAT_EXISTS}, or {_SIGN_IN}",
         True,
     ),
     (
-        r"\b401\b|\b403\b|unauthorized|forbidden|denied|authentication required|no basic auth",
+        r"\b403\b|forbidden|denied",
         "the registry {host} refuses the image {image} ({said})",
         _SIGN_IN,
-        True,
-    ),
-    (
-        r"not found|manifest unknown|name unknown|\b404\b|repository does not exist",
-        "there is no image {image}",
-        _ONE_THAT_EXISTS,
         True,
     ),
     (
         r"no match for platform",
         "the image {image} does not exist for the node's processor",
         "image: one for that processor",
+        True,
+    ),
+    (
+        r"not found|manifest unknown|name unknown|\b404\b|repository does not exist",
+        "there is no image {image}",
+        _ONE_THAT_EXISTS,
         True,
     ),
     (
@@ -158,9 +164,8 @@ def _registrys_words(message: str, image: str) -> str:
     text = message.rpartition('": ')[2] or message
     for known in (f"{image}: ", "failed to resolve image: ", "failed to authorize: ", "failed to do request: "):
         text = text.removeprefix(known)
-    for pattern in (r"unexpected status(?: code)?(?: from .*?)?: (\d{3} .+)", r"status: (\d{3} .+)"):
-        text = quoted(pattern, text) or text
-    return shortened(text, 160)
+    text = quoted(r"unexpected status.*?: (\d{3} .+)", text) or text
+    return shortened(text.rpartition("authorization failed: ")[2], 160)
 
 
 def _why_not_configured(image: str, message: str, pod: Mapping[str, Any]) -> Finding | None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 INDEX = "batch.kubernetes.io/job-completion-index"
 _FAILURES = ("batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count")
+_RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
 _OOM_KILLED = "OOMKilled"
 _SIGNALLED = 128
 
@@ -42,7 +43,7 @@ class PodFacts(NamedTuple):
     container was started again; `exit`: the end of the last one started, `previous` that of the one before it.
     `waiting`: (reason, message) of a container that does not run, an init container's before the main one's. `setup`:
     it failed before its main container began, and `container` and `exit` are the init container's. `gone`: it was
-    deleted and is no more.
+    deleted and is no more. `image`: what it runs, with the digest that the node has of it.
     """
 
     uid: str
@@ -69,6 +70,7 @@ class PodFacts(NamedTuple):
     restartable: bool
     setup: bool = False
     gone: bool = False
+    image: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -77,7 +79,10 @@ class PodFacts(NamedTuple):
 
 
 class JobFacts(NamedTuple):
-    """A Job: the numbers of the indexes that have ended, and its conditions that are true (type to reason, message)."""
+    """A Job: the numbers of the indexes that have ended, and its conditions that are true: (reason, message, since).
+
+    `restarts`: how often the JobSet that it belongs to has made it anew; None for a Job of its own.
+    """
 
     uid: str
     created: float
@@ -86,6 +91,7 @@ class JobFacts(NamedTuple):
     completed: frozenset[int]
     failed: frozenset[int]
     conditions: Mapping[str, tuple[str, str, float]]
+    restarts: int | None = None
     gone: bool = False
 
     @property
@@ -136,6 +142,7 @@ def pod_facts(pod: Mapping[str, Any], *, gone: bool = False) -> PodFacts:
         restartable=spec.get("restartPolicy", "Always") != "Never",
         setup=failed is not None,
         gone=gone,
+        image=_image(main.get("image", ""), seen.get("imageID", "")),
     )
 
 
@@ -155,6 +162,7 @@ def job_facts(job: Mapping[str, Any], *, gone: bool = False) -> JobFacts:
         completed=frozenset(indexes(status.get("completedIndexes"))),
         failed=frozenset(indexes(status.get("failedIndexes"))),
         conditions=conditions,
+        restarts=_number((metadata.get("labels") or {}).get(_RESTARTS)),
         gone=gone,
     )
 
@@ -212,6 +220,15 @@ def _main_container(spec: Mapping[str, Any], notes: Mapping[str, str]) -> Mappin
     containers = spec.get("containers") or [{}]
     wanted = notes.get("kubectl.kubernetes.io/default-container")
     return next((container for container in containers if container.get("name") == wanted), containers[0])
+
+
+def _image(name: str, found: str) -> str:
+    """Return `name@sha256:..` from what was asked for and the node's imageID; empty before the node has it.
+
+    That is a reference with the digest of the registry, or the hash of the image alone where it came from no registry.
+    """
+    digest = found.rpartition("@")[2].removeprefix("docker-pullable://")
+    return f"{name.partition('@')[0]}@{digest}" if digest.startswith("sha256:") else ""
 
 
 def _named(statuses: Any, name: str) -> Mapping[str, Any]:  # noqa: ANN401 - JSON of the API

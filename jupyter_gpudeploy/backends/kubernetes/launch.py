@@ -8,17 +8,13 @@ process was killed halfway. Everything else is owned by it and goes when it goes
 from __future__ import annotations
 
 import json
-import os
-import secrets
 import time
-from base64 import b64encode
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes import marks, places, render
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, ConflictError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes import keeping, marks, objects, places, render
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ConflictError, ForbiddenError, NotFoundError
 from jupyter_gpudeploy.errors import BackendError, RunExistsError
 
 if TYPE_CHECKING:
@@ -28,7 +24,6 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.kubernetes.client import Cluster
 
 Body = dict[str, Any]
-UNPROCESSABLE = 422
 _STARTS = ("Job", "Deployment", "CronJob", "JobSet")
 
 
@@ -49,31 +44,40 @@ class Root(NamedTuple):
         return {**files, "cell.txt": self.cell} if self.cell else files
 
 
-def launch(cluster: Cluster, rendering: Rendering, place: str, driver: Mapping[str, Any]) -> tuple[Root, str]:
-    """Claim the name and start everything; return the run and the key of its server, where it got one.
+class Launched(NamedTuple):
+    """A run that is there now. `key` opens its server, where this launch made one; `left_out`: what it goes without."""
+
+    root: Root
+    key: str = ""
+    left_out: Sequence[str] = ()
+
+
+def launch(cluster: Cluster, rendering: Rendering, place: str, driver: Mapping[str, Any]) -> Launched:
+    """Claim the name and start everything.
 
     A run with the same fingerprint is returned as it is, completed if its launch was cut off. Raises RunExistsError
     for another run of that name, BackendError for what the cluster refuses; then nothing of it stays.
     """
-    objects = render.objects_of(rendering)
+    rendered = render.objects_of(rendering)
     found = read_root(cluster, rendering.name, place)
     if found is None:
-        _refuse_foreign(cluster, rendering.name, objects)
-        body = render.root(rendering, {marks.DRIVER: json.dumps(dict(driver))})
+        record = json.loads(rendering.files["run.json"])
+        ours = objects.check(cluster, rendering.name, [*keeping.of_run(rendering.name, record), *rendered])
+        left_out = objects.missing(rendered, ours)
         try:
-            found = _root(cluster.create(body), place)._replace(objects=objects)
+            found = _root(cluster.create(render.root(rendering, _annotations(cluster, driver))), place)
         except ConflictError:
             found = read_root(cluster, rendering.name, place)
             if found is None:
                 raise
         else:
-            return found, _fill(cluster, found)
+            return Launched(found, _fill(cluster, found._replace(objects=rendered)), left_out)
     if found.ref.fingerprint != rendering.fingerprint:
         raise RunExistsError(
             f"a run called {rendering.name!r} exists in {place}, and it is another one",
             hint="give this one another name, or replace that one",
         )
-    return found, complete(cluster, found._replace(objects=objects))
+    return Launched(found, complete(cluster, found._replace(objects=rendered)))
 
 
 def complete(cluster: Cluster, root: Root) -> str:
@@ -98,7 +102,7 @@ def read_root(cluster: Cluster, name: str, place: str) -> Root | None:
     except NotFoundError:
         return None
     if not marks.is_ours(body, name):
-        raise _foreign("ConfigMap", places.root_name(name), place)
+        raise objects.foreign("ConfigMap", places.root_name(name), place)
     return _root(body, place)
 
 
@@ -112,27 +116,8 @@ def ref_of(body: Mapping[str, Any], place: str) -> RunRef:
         fingerprint=metadata["annotations"][marks.FINGERPRINT],
         created=datetime.fromisoformat(metadata["creationTimestamp"]).timestamp(),
         place=place,
+        owner=marks.created_by(body),
     )
-
-
-def keep_secret(cluster: Cluster, name: str, values: Mapping[str, str]) -> None:
-    """Create a Secret, or put these values into one that we made. Raises BackendError for one of somebody else."""
-    body = _secret(name, name, marks.KEPT_SECRET, values)
-    try:
-        cluster.create(body)
-    except ConflictError:
-        try:
-            label = f"/metadata/labels/{marks.MANAGED_BY.replace('/', '~1')}"
-            steps = [{"op": "test", "path": label, "value": marks.MANAGER}]
-            steps += [
-                {"op": "add", "path": f"/data/{key}", "value": b64encode(value.encode()).decode()}
-                for key, value in values.items()
-            ]
-            cluster.patch("Secret", name, steps, content="json")
-        except ApiError as error:
-            if error.status != UNPROCESSABLE:
-                raise
-            raise _foreign("Secret", name, cluster.namespace) from None
 
 
 def _root(body: Mapping[str, Any], place: str) -> Root:
@@ -165,73 +150,25 @@ def _fill(cluster: Cluster, root: Root) -> str:
 
 
 def _apply(cluster: Cluster, root: Root) -> str:
-    owner = root.ref.uid, places.root_name(root.ref.name)
+    name, uid = root.ref.name, root.ref.uid
+    owner = uid, places.root_name(name)
     key = ""
-    for body in render.stamp(_secrets(root), *owner):
+    for body in render.stamp(keeping.of_run(name, root.record), *owner):
+        if objects.put(cluster, name, body, uid):  # else another process that completes the same launch was faster
+            key = body["stringData"].get(places.KEY, key)
+    stamped = render.stamp(root.objects, *owner)
+    for body in sorted(stamped, key=lambda body: body["kind"] in _STARTS):
         try:
-            cluster.create(body)
-        except ConflictError:
-            continue  # another process that completes the same launch was faster
-        key = body["stringData"].get(places.KEY, key)
-    for body in sorted(render.stamp(root.objects, *owner), key=lambda body: body["kind"] in _STARTS):
-        cluster.apply(body)
+            objects.put(cluster, name, body, uid)
+        except ForbiddenError:
+            if objects.is_needed(body):
+                raise
     return key
 
 
-def _secrets(root: Root) -> list[Body]:
-    """Return the Secrets whose values are known on this machine only. Raises BackendError for one that is not here."""
-    name, record = root.ref.name, root.record
-    values = {
-        variable: _value(variable, where)
-        for variable, where in record["secrets"].items()
-        if where["source"] in {"env", "file"}
-    }
-    found = [_secret(places.secrets_name(name), name, marks.SECRET, values)] if values else []
-    if record.get("api_key"):
-        found.append(_secret(places.key_name(name), name, marks.KEY, {places.KEY: secrets.token_urlsafe(32)}))
-    return found
-
-
-def _secret(name: str, run: str, part: str, values: Mapping[str, str]) -> Body:
-    return {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {"name": name, "labels": marks.labels(run, part)},
-        "type": "Opaque",
-        "stringData": dict(values),
-    }
-
-
-def _value(name: str, where: Mapping[str, str]) -> str:
-    if where["source"] == "env":
-        value = os.environ.get(where["key"])
-        if value is None:
-            raise BackendError(f"secret {name}: the environment variable {where['key']} is not set")
-        return value
-    try:
-        return Path(where["key"]).expanduser().read_text("utf-8").strip()
-    except OSError as error:
-        raise BackendError(f"secret {name}: {where['key']}: {error.strerror}") from None
-
-
-def _refuse_foreign(cluster: Cluster, name: str, objects: Sequence[Body]) -> None:
-    """Let the server check what will be created. Raises BackendError where it refuses, or something is in the way.
-
-    A ConfigMap or claim of ours carries its content's hash or is meant to be found again, so these are not tried.
-    """
-    for body in objects:
-        if body["kind"] in {"ConfigMap", "PersistentVolumeClaim"}:
-            continue
-        try:
-            cluster.create(body, dry_run=True)
-        except ConflictError:
-            found = cluster.get(body["kind"], body["metadata"]["name"])
-            if not marks.is_ours(found, name):
-                raise _foreign(body["kind"], body["metadata"]["name"], cluster.namespace) from None
-            raise BackendError(
-                f"{body['kind']} {body['metadata']['name']} is still being deleted in {cluster.namespace}",
-                hint="a moment later it is gone",
-            ) from None
+def _annotations(cluster: Cluster, driver: Mapping[str, Any]) -> dict[str, str]:
+    who = cluster.user
+    return {marks.DRIVER: json.dumps(dict(driver)), **({marks.CREATED_BY: who} if who else {})}
 
 
 def _is_there(cluster: Cluster, root: Root, body: Body) -> bool:
@@ -239,10 +176,3 @@ def _is_there(cluster: Cluster, root: Root, body: Body) -> bool:
         return marks.is_ours(cluster.get(body["kind"], body["metadata"]["name"]), uid=root.ref.uid)
     except NotFoundError:
         return False
-
-
-def _foreign(kind: str, name: str, where: str) -> BackendError:
-    return BackendError(
-        f"{kind} {name} exists in {where} and was not created by jupyter_gpudeploy: it is left alone",
-        hint="give the run another name:",
-    )

@@ -23,8 +23,8 @@ from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.events.store import RunFolder, state_root, write_atomically
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Iterator
+    from pathlib import Path
 
 BROKEN = (OSError, ValueError, KeyError, TypeError)
 
@@ -45,7 +45,8 @@ class MirrorFolder(RunFolder):
     def ref(self) -> RunRef:
         """Return whose folder this is. Raises one of BROKEN."""
         content: dict[str, Any] = json.loads(self.ref_file.read_bytes())
-        return RunRef("kubernetes", **{key: content[key] for key in ("name", "uid", "fingerprint", "created", "place")})
+        known = {key: content[key] for key in ("name", "uid", "fingerprint", "created", "place")}
+        return RunRef("kubernetes", **known, owner=content.get("owner", ""))
 
 
 class Place(NamedTuple):

@@ -24,13 +24,12 @@ from jupyter_gpudeploy.errors import BackendError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder
     from jupyter_gpudeploy.backends.kubernetes.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
-    from jupyter_gpudeploy.backends.kubernetes.tasks import LogOrder
     from jupyter_gpudeploy.events.types import Event
 
 READ_BYTES = 1 << 16
-_BAD_REQUEST = 400
 _TRIES = 3
 _CONFIRMED = 2
 _QUIET_SECONDS = 0.3
@@ -133,13 +132,7 @@ class PodLog:
     def step(self, *, follow: bool) -> float:
         """Read one stream of the log. Return after how many seconds to come again."""
         ended = self.order.ended
-        if self._is_complete():
-            return 0.0
-        if self.order.gone:
-            self._give_up("the pod is gone")
-            return 0.0
-        if ended and self.copy.end is not None and not self.copy.pending:
-            self._finish()
+        if self._needs_no_look(ended=ended):
             return 0.0
         reading = self._read(follow=follow and not ended)
         if self.is_closed:
@@ -149,7 +142,19 @@ class PodLog:
             return self._after_the_end(reading)
         if reading.how is How.GONE and not self.order.ended:
             return 1.0  # the watch tells what became of it
-        return max(reading.pause, 0.25 * 2**self.pauses)
+        return max(reading.pause, 0.25 * 2.0**self.pauses)
+
+    def _needs_no_look(self, *, ended: bool) -> bool:
+        """Whether the log is complete, or can be had no more, without reading it again."""
+        if self._is_complete():
+            return True
+        if self.order.gone:
+            self._give_up("the pod is gone")
+        elif ended and self.copy.end is not None and not self.copy.pending:
+            self._finish()
+        else:
+            return False
+        return True
 
     def _after_the_end(self, reading: Reading) -> float:
         """The container had ended before the stream was opened: a stream that ended has brought all there is."""
@@ -164,11 +169,11 @@ class PodLog:
                 self._finish()
             return 0.0
         if reading.how is How.BROKEN:
-            return 0.25 * 2**self.pauses
+            return 0.25 * 2.0**self.pauses
         self._tries += reading.how is not How.FULL
         if reading.how is How.GONE or self._tries >= _TRIES:
             self._give_up(reading.why)
-        return max(reading.pause, 0.5 * 4**self._tries)
+        return max(reading.pause, 0.5 * 4.0**self._tries)
 
     def _is_complete(self) -> bool:
         """Take up what is there already; return whether that is all."""
@@ -189,16 +194,8 @@ class PodLog:
         self._limit()
         try:
             stream = self._open(follow=follow)
-        except NotFoundError as error:
-            return Reading(How.GONE, why=error.message, pause=1.0)
-        except ThrottledError as error:
-            return Reading(How.BROKEN, why=error.message, pause=max(1.0, error.retry_after))
-        except ForbiddenError as error:
-            return Reading(How.REFUSED, why=error.message, pause=30.0)
-        except ApiError as error:
-            return Reading(How.REFUSED, why=error.said or error.message, pause=1.0)
         except BackendError as error:
-            return Reading(How.BROKEN, why=error.message)
+            return _refused(error)
         if stream is None:
             return Reading(How.OTHER, pause=0.5)
         try:
@@ -237,16 +234,7 @@ class PodLog:
                     return Reading(How.BROKEN)
                 self.copy.begin()
             while data := stream.read(READ_BYTES):
-                self.moved_at = time.monotonic()
-                with self._lock:
-                    if self.is_closed:
-                        return Reading(How.BROKEN)
-                    written = self.copy.write(data)
-                lines += written.lines
-                if written.events:
-                    self.listener.told(written.events)
-                if written.gap:
-                    self.listener.note(written.gap, self.order.task)
+                lines += self._write(data)
         except UnreachableError as error:
             return Reading(How.BROKEN, lines, error.message)
         except OSError as error:
@@ -255,7 +243,20 @@ class PodLog:
             self.listener.note(f"{error.strerror}: logging paused, the task goes on", self.order.task)
             return Reading(How.FULL, lines, str(error.strerror), 5.0)
         self.looked_at = max(begun, self.looked_at)
-        return Reading(How.END, lines)
+        return Reading(How.BROKEN if stream.closed else How.END, lines)  # closed: by `nudge`, not by the server
+
+    def _write(self, data: bytes) -> int:
+        """Copy what a stream brought; return how many lines are new."""
+        self.moved_at = time.monotonic()
+        with self._lock:
+            if self.is_closed:
+                return 0
+            written = self.copy.write(data)
+        if written.events:
+            self.listener.told(written.events)
+        if written.gap:
+            self.listener.note(written.gap, self.order.task)
+        return written.lines
 
     def _finish(self) -> None:
         with self._lock:
@@ -280,3 +281,16 @@ class PodLog:
     def _done(self) -> None:
         self.is_drained = True
         self.listener.drained(*self.key, self.copy.end)
+
+
+def _refused(error: BackendError) -> Reading:
+    """Return what it means that a log could not be opened."""
+    if isinstance(error, NotFoundError):
+        return Reading(How.GONE, why=error.message, pause=1.0)
+    if isinstance(error, ThrottledError):
+        return Reading(How.BROKEN, why=error.message, pause=max(1.0, error.retry_after))
+    if isinstance(error, ForbiddenError):
+        return Reading(How.REFUSED, why=error.message, pause=30.0)
+    if isinstance(error, ApiError):
+        return Reading(How.REFUSED, why=error.said or error.message, pause=1.0)
+    return Reading(How.BROKEN, why=error.message)

@@ -26,6 +26,7 @@ WORK = "work"
 SERVICE = "service"
 STORAGE = "storage"  # kept after the run: it has no owner
 KEY = "key"
+READER = "reader"
 KEPT_SECRET = "kept-secret"  # noqa: S105 - the value of a label; `%deploy secret` made it
 
 FINGERPRINT = "jupyter-gpudeploy/fingerprint"
@@ -34,6 +35,11 @@ CREATED_BY = "jupyter-gpudeploy/created-by"
 DRIVER = "jupyter-gpudeploy/driver"
 STOPPED = "jupyter-gpudeploy/stopped"
 VERSION = "jupyter-gpudeploy/version"
+
+
+def created_by(body: Mapping[str, Any]) -> str:
+    """Return who made an object, as the API server called that person; empty where nobody wrote it down."""
+    return str((body.get("metadata", {}).get("annotations") or {}).get(CREATED_BY) or "")
 
 
 def labels(name: str, part: str, uid: str = "") -> dict[str, str]:

@@ -15,11 +15,11 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks
-from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
-from jupyter_gpudeploy.backends.kubernetes.pool import POOLS
-from jupyter_gpudeploy.backends.kubernetes.states import States
-from jupyter_gpudeploy.backends.kubernetes.watch import WATCHERS, impatient
+from jupyter_gpudeploy.backends.kubernetes.kept import Kept
+from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
+from jupyter_gpudeploy.backends.kubernetes.shared import SHARED, Shared
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.store import Journal, JournalReader
 from jupyter_gpudeploy.events.types import Event, Notice, StateChange
@@ -28,11 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from jupyter_gpudeploy.backends.base import RunRef
+    from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder
     from jupyter_gpudeploy.backends.kubernetes.client import Cluster
-    from jupyter_gpudeploy.backends.kubernetes.pool import LogPool
     from jupyter_gpudeploy.backends.kubernetes.reasons import Explain
-    from jupyter_gpudeploy.backends.kubernetes.tasks import LogOrder
-    from jupyter_gpudeploy.backends.kubernetes.watch import Watcher, Watchers
+    from jupyter_gpudeploy.backends.kubernetes.watch import Watcher
     from jupyter_gpudeploy.events.store import RunFolder
 
 _TAKE_OVER_SECONDS = 1.0
@@ -40,7 +39,6 @@ _TICK_SECONDS = 0.5
 _SETTLE_SECONDS = 0.05
 _CLOSE_SECONDS = 2.0
 _RETRY_SECONDS = 2.0
-_LONGEST_REASON = 2000
 _WORK = {"job": "Job", "sweep": "Job", "server": "Deployment", "manual": "Deployment"}
 
 
@@ -52,16 +50,16 @@ class Mirror:
 
     def __init__(
         self, cluster: Cluster, folder: RunFolder, ref: RunRef, record: Mapping[str, Any], *,
-        explain: Explain | None = None, watchers: Watchers = WATCHERS, pool: LogPool | None = None,
+        explain: Explain | None = None, shared: Shared = SHARED,
     ) -> None:  # fmt: skip
-        self._cluster = cluster = impatient(cluster)
+        self._cluster = shared.following(cluster)
         self._folder = folder
         self._ref = ref
         self._record = record
         self._explain = explain
-        self._watchers = watchers
-        self._pool = pool or POOLS.of(cluster)
-        self._inbox: deque[Callable[[_Kept], None]] = deque()
+        self._shared = shared
+        self._pool = shared.pool(self._cluster)
+        self._inbox: deque[Callable[[Kept], None]] = deque()
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._thread: threading.Thread | None = None
@@ -77,7 +75,7 @@ class Mirror:
     @property
     def stale_since(self) -> float | None:
         """Since when (`time.time()`) the cluster was not heard of; None while all is well, or another process holds."""
-        times = [watcher.stale_since for watcher in self._watching.values()]
+        times = [watcher.stale_since for watcher in self._needed()]
         found = [time for time in [*times, self._trouble[0] if self._trouble else None] if time is not None]
         return min(found, default=None)
 
@@ -86,7 +84,7 @@ class Mirror:
         """Why, as a sentence; empty while all is well."""
         if self._trouble is not None:
             return self._trouble[1]
-        return next((watcher.why_stale for watcher in self._watching.values() if watcher.why_stale), "")
+        return next((watcher.why_stale for watcher in self._needed() if watcher.why_stale), "")
 
     def start(self) -> None:
         """Begin. Returns at once."""
@@ -136,10 +134,10 @@ class Mirror:
 
     def note(self, message: str, task: int | None, level: str = "warning") -> None:
         """Take what a person should know."""
-        notice = Notice(time.time(), message, task, level)
+        notice = Notice(time.time(), message, None if task is None else task % MACHINES, level)
         self._hand_in(lambda kept: kept.tell([notice]))
 
-    def _hand_in(self, call: Callable[[_Kept], None]) -> None:
+    def _hand_in(self, call: Callable[[Kept], None]) -> None:
         self._inbox.append(call)
         self._wake.set()
 
@@ -162,6 +160,10 @@ class Mirror:
                 self.is_holder = False
                 os.close(lock)
 
+    def _needed(self) -> list[Watcher]:
+        """Return the watchers without which the run is not up to date: Events only tell why."""
+        return [watcher for kind, watcher in list(self._watching.items()) if kind != "Event"]
+
     def _take_lock(self) -> int | None:
         """Return the lock of the folder, or None while another process or thread has it, or it is gone."""
         try:
@@ -176,7 +178,7 @@ class Mirror:
         return lock
 
     def _hold(self) -> None:
-        kept = _Kept(self._folder, self._ref, self._record, self._explain)
+        kept = Kept(self._folder, self._ref, self._record, self._explain)
         if kept.states.is_over and not self._has_begun_anew():
             kept.close()
             self.is_over = True
@@ -185,19 +187,19 @@ class Mirror:
         kinds = ("ConfigMap", _WORK.get(self._record["kind"], "Job"), "Pod", "Event")
         try:
             for kind in kinds:
-                self._watching[kind] = self._watchers.subscribe(self._cluster, kind, self._ref.uid, self)
+                self._watching[kind] = self._shared.subscribe(self._cluster, kind, self._ref.uid, self)
             self._sync(kept, kinds)
             while not self._closed.is_set() and not self.is_over:
                 self._turn(kept)
         finally:
             for kind in kinds:
-                self._watchers.unsubscribe(self._cluster, kind, self._ref.uid, self)
+                self._shared.unsubscribe(self._cluster, kind, self._ref.uid, self)
             self._watching = {}
             self._pool.remove(self._ref.uid)
             self._take_in(kept)
             kept.close()
 
-    def _sync(self, kept: _Kept, kinds: tuple[str, ...]) -> None:
+    def _sync(self, kept: Kept, kinds: tuple[str, ...]) -> None:
         """Take in all that the cluster has of the run; again and again, until it answers."""
         while not self._closed.is_set():
             try:
@@ -224,11 +226,16 @@ class Mirror:
         ours = marks.selector(uid=self._ref.uid)
         for kind in kinds[1:]:
             labels, fields = ("", "type!=Normal") if kind == "Event" else (ours, "")
-            items = self._cluster.list(kind, labels=labels, fields=fields).items
+            try:
+                items = self._cluster.list(kind, labels=labels, fields=fields).items
+            except ForbiddenError:
+                if kind != "Event":  # without them only some reasons stay unknown
+                    raise
+                continue
             for item in sorted(items, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
                 yield kind, item
 
-    def _turn(self, kept: _Kept) -> None:
+    def _turn(self, kept: Kept) -> None:
         """Wait for something to happen, then write what follows from it."""
         self._wake.wait(_TICK_SECONDS if kept.is_behind else kept.states.patience)
         if self._closed.wait(_SETTLE_SECONDS):
@@ -247,7 +254,7 @@ class Mirror:
         executes = self._record["kind"] == "manual"
         return LogCopy(self._folder, order.task, order.attempt, self._ref.uid, executes=executes)
 
-    def _take_in(self, kept: _Kept) -> None:
+    def _take_in(self, kept: Kept) -> None:
         while self._inbox:
             self._inbox.popleft()(kept)
 
@@ -280,51 +287,3 @@ class Mirror:
             journal.close()
         except OSError:
             return
-
-
-class _Kept:
-    """The folder while it is held: the journal, and what was seen. One thread."""
-
-    def __init__(self, folder: RunFolder, ref: RunRef, record: Mapping[str, Any], explain: Explain | None) -> None:
-        for name in ("logs", "metrics"):
-            (folder.path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._journal = Journal(folder.events_file)
-        self._versions: dict[str, int] = {}
-        self.states = States(record, ref.uid, JournalReader(folder.events_file).poll(), explain)
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether the disk has no room for what is to be told; it is tried again now."""
-        return not self._journal.retry()
-
-    def see(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
-        """Take an object in, unless a newer one of it was seen."""
-        metadata = item["metadata"]
-        version = _GONE if gone else int(metadata.get("resourceVersion") or 0)
-        before = self._versions.get(metadata["uid"], -1)
-        if version <= before:
-            return
-        self._versions[metadata["uid"]] = version
-        self.states.feed(kind, item, gone=gone)
-
-    def tell_of_pod(self, events: list[Event]) -> None:
-        """Write what a pod said, unless it was said before."""
-        for event in events:
-            if isinstance(event, Notice):
-                self.tell([event])
-            elif (change := self.states.executed(event)) is not None:
-                self.tell([change])
-
-    def tell(self, events: list[Event]) -> None:
-        """Write into the journal."""
-        for event in events:
-            if isinstance(event, StateChange) and len(event.reason) > _LONGEST_REASON:
-                event = event._replace(reason=event.reason[: _LONGEST_REASON - 1] + "…")  # noqa: PLW2901 - the same
-            self._journal.append(event)
-
-    def close(self) -> None:
-        """Let go of the journal."""
-        self._journal.close()
-
-
-_GONE = 1 << 62

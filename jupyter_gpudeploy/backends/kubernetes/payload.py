@@ -1,21 +1,22 @@
 """What goes along to the pods: our own program, the program of the cell, and files of the notebook's folder.
 
-Everything is small enough for ConfigMaps, or it is refused with its size and its largest files. Sizes are known before
-anything is read.
+What is small enough goes by ConfigMaps, more is uploaded to the pods (`uploads`), and too much is refused with its size
+and its largest files. Sizes are known before anything is read.
 """
 
 from __future__ import annotations
 
 import os
 import stat
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.kubernetes import attached
-from jupyter_gpudeploy.backends.kubernetes.archives import Archive, Member, pack
+from jupyter_gpudeploy.backends.kubernetes.archives import Archive, Member, TooLargeError, pack
 from jupyter_gpudeploy.backends.kubernetes.tree import Entry, Tree, ignore_of, look, named, scan
+from jupyter_gpudeploy.backends.kubernetes.uploads import Part, upload_of
 from jupyter_gpudeploy.errors import PlanError
 from jupyter_gpudeploy.plan.types import Note
 from jupyter_gpudeploy.quantities import format_memory
@@ -23,6 +24,7 @@ from jupyter_gpudeploy.quantities import format_memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from jupyter_gpudeploy.backends.base import Upload
     from jupyter_gpudeploy.plan.types import ClusterOptions, Plan
 
 UNASKED_BYTES = 2**20
@@ -31,7 +33,11 @@ UNASKED_BYTES = 2**20
 MOST_BYTES = 3 * 2**20
 """Of the archive, packed: as much as a few ConfigMaps hold."""
 
-_MOST_UNPACKED = 256 * 2**20
+MOST_UPLOADED = 2 * 2**30
+"""Of the files, unpacked: as much as is uploaded to a pod."""
+
+_MOST_IN_MEMORY = 64 * 2**20
+_BLOCK = 2**20
 _SHOWN = 5
 _PACKAGE = Path(jupyter_gpudeploy.__file__).parent
 _NOT_IN_A_POD = ("testing", "notebook", "labextension", "server", "backends/kubernetes")
@@ -60,22 +66,42 @@ def runtime() -> Archive:
     return pack(found)
 
 
-def work(plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]) -> Archive | None:
+def receiver_text() -> dict[str, bytes]:
+    """Return the program that waits for an upload, by its name in the pod."""
+    return {"receive.py": (_PACKAGE / "programs" / "receive.py").read_bytes()}
+
+
+def work(plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]) -> Archive | Upload | None:
     """Return the program, the user's files and the runs it attaches to; None where there are none.
 
-    Raises PlanError for what is too large, or cannot be read.
+    An Archive where ConfigMaps hold it, else what is uploaded. Raises PlanError for what is too large, or cannot be
+    read.
     """
-    chosen = choose(plan, options)
-    _check_size(chosen.tree)
-    members = [Member(f"code/{path}", text.encode()) for path, text in plan.files.items()]
-    members += [Member(f"work/{entry.path}", _read(entry), entry.is_program) for entry in chosen.tree.entries]
-    members += attached.members(runs)
-    if not members:
-        return None
-    archive = pack(members)
-    if len(archive.data) > MOST_BYTES:
-        raise _too_large(chosen.tree, len(archive.data), " packed")
-    return archive
+    tree = choose(plan, options).tree
+    _check_size(tree)
+    own = [Member(f"code/{path}", text.encode()) for path, text in plan.files.items()]
+    own += attached.members(runs)
+    if tree.size <= _MOST_IN_MEMORY:
+        members = [*own, *(Member(f"work/{one.path}", _read(one), one.is_program) for one in tree.entries)]
+        try:
+            return pack(members, MOST_BYTES) if members else None
+        except TooLargeError:
+            pass
+    if why := why_no_upload(plan, options):
+        raise PlanError(f"{why}: {_largest(tree)}", hint=f"storage: 10Gi keeps an upload for all; {_IGNORE_HINT}")
+    parts = [Part(one.path, len(one.data), one.is_program, partial(iter, [one.data])) for one in own]
+    parts += [Part(f"work/{one.path}", one.size, one.is_program, partial(_pieces, one)) for one in tree.entries]
+    return upload_of(parts)
+
+
+def why_no_upload(plan: Plan, options: ClusterOptions) -> str:
+    """Return why more than ConfigMaps hold cannot be brought to the pods of this plan; empty where it can."""
+    if options.schedule:
+        return f"nobody is there to upload more than {format_memory(MOST_BYTES)}, packed, when the clock starts it"
+    pods = len(plan.tasks) * options.nodes if plan.kind in ("job", "sweep") else options.replicas
+    if pods > 1 and not options.storage:
+        return f"more than {format_memory(MOST_BYTES)}, packed, cannot be uploaded to each of {pods} pods"
+    return ""
 
 
 def choose(plan: Plan, options: ClusterOptions) -> Chosen:
@@ -121,6 +147,25 @@ def _needed(plan: Plan, base: Path) -> Tree:
     return own.joined(found)
 
 
+def upload_notes(plan: Plan, options: ClusterOptions, tree: Tree) -> Iterator[Note]:
+    """Yield what a person should know of files that ConfigMaps do not hold."""
+    if tree.size <= MOST_BYTES:
+        return
+    is_sure = tree.size > _MOST_IN_MEMORY
+    unless = "" if is_sure else f", where they are more than {format_memory(MOST_BYTES)} packed"
+    if tree.size > MOST_UPLOADED:
+        message = f"{format_memory(tree.size)} would go along, {format_memory(MOST_UPLOADED)} can; {_largest(tree)}"
+        yield Note("error", "upload", message, _IGNORE_HINT)
+    elif (why := why_no_upload(plan, options)) and is_sure:
+        yield Note("error", "upload", f"{why}: {_largest(tree)}", "storage: 10Gi keeps an upload for all")
+    elif options.storage:
+        message = f"the files are uploaded to the volume when the first pod has it{unless}"
+        yield Note("info", "upload", message, "leave the notebook open until then")
+    elif not why:
+        message = f"the files are uploaded when the pod starts{unless}, and anew when it has to start again"
+        yield Note("info", "upload", message, "leave the notebook open until then; storage: 10Gi keeps them")
+
+
 def _notes(tree: Tree, message: str, hint: str = "") -> tuple[Note, ...]:
     notes = [Note("info", "upload", message, hint)]
     if tree.skipped:
@@ -141,27 +186,30 @@ def _amount(tree: Tree) -> str:
 
 
 def _check_size(tree: Tree) -> None:
-    if tree.size > _MOST_UNPACKED:
-        raise _too_large(tree, tree.size, "")
+    if tree.size > MOST_UPLOADED:
+        limit = format_memory(MOST_UPLOADED)
+        message = f"{format_memory(tree.size)} would go along, {limit} can; {_largest(tree)}"
+        raise PlanError(message, hint=_IGNORE_HINT)
 
 
-def _too_large(tree: Tree, size: int, how: str) -> PlanError:
+def _largest(tree: Tree) -> str:
     largest = sorted(tree.entries, key=lambda entry: -entry.size)[:_SHOWN]
-    listed = ", ".join(f"{entry.path} {format_memory(entry.size)}" for entry in largest)
-    return PlanError(
-        f"{format_memory(size)}{how} would go along, {format_memory(MOST_BYTES)} can; the largest: {listed}",
-        hint=_IGNORE_HINT,
-    )
+    return "the largest: " + ", ".join(f"{entry.path} {format_memory(entry.size)}" for entry in largest)
 
 
 def _read(entry: Entry) -> bytes:
-    """Return the bytes of a file that is still the plain file it was. Raises PlanError."""
+    return b"".join(_pieces(entry))
+
+
+def _pieces(entry: Entry) -> Iterator[bytes]:
+    """Yield the bytes of a file that is still the plain file it was. Raises PlanError."""
     try:
         descriptor = os.open(entry.file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
             if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise PlanError(f"{entry.path} is no plain file any more", hint="run the cell again")
-            return stream.read(_MOST_UNPACKED)
+            while data := stream.read(_BLOCK):
+                yield data
     except OSError as error:
         raise PlanError(
             f"{entry.path} cannot be read: {error.strerror}", hint="or leave it out: .gpudeployignore"

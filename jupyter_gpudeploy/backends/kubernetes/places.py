@@ -12,9 +12,13 @@ DEPENDENCIES = f"{ROOT}/deps"  # what `requirements:` asks for
 STORAGE = f"{ROOT}/storage"  # the claim of `storage:`, whole
 BOOT = f"{IN}/boot.py"
 INSTALL = f"{IN}/install.py"
+RECEIVE = f"{IN}/receive.py"
+UPLOADED = f"{ROOT}/state/upload"  # what was uploaded, until it is unpacked
+KEPT = f"{STORAGE}/code"  # the same on the claim of `storage:`, kept: <digest>.tar.gz
 
 CONTAINER = "main"
 INSTALLER = "requirements"
+RECEIVER = "receiver"
 
 KEY = "key"
 """The one key of the Secret that `key_secret` names."""

@@ -6,9 +6,9 @@ starts the task. A model server runs in its own image with its own command, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_gpudeploy.backends.kubernetes import environment, marks, places, probes, scheduling, storage
+from jupyter_gpudeploy.backends.kubernetes import environment, marks, places, probes, scheduling, storage, uploads
 from jupyter_gpudeploy.backends.kubernetes.security import pod_security
 from jupyter_gpudeploy.backends.kubernetes.shapes import shape
 from jupyter_gpudeploy.plan.types import Slot, fill
@@ -16,12 +16,20 @@ from jupyter_gpudeploy.plan.types import Slot, fill
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from jupyter_gpudeploy.backends.base import Upload
     from jupyter_gpudeploy.plan.types import ClusterOptions, Plan
     from jupyter_gpudeploy.servers.base import Container, ServerPreset
 
 DAY = 86400
 TASK_SECONDS = 7 * DAY
 """After so long a task is ended that says no `max_hours`: nothing holds a GPU for ever."""
+
+
+class Program(NamedTuple):
+    """What pods get: the ConfigMaps with the program, and what is uploaded besides."""
+
+    config_maps: tuple[str, ...] = ()
+    upload: Upload | None = None
 
 
 _SLOTS = {
@@ -48,8 +56,8 @@ def own_image(plan: Plan) -> Container | None:
     return preset.container if preset else None
 
 
-def pod(plan: Plan, options: ClusterOptions, code: Sequence[str], *, in_jobset: bool = False) -> dict[str, Any]:
-    """Return the pod template. `code`: the ConfigMaps with the program."""
+def pod(plan: Plan, options: ClusterOptions, code: Program, *, in_jobset: bool = False) -> dict[str, Any]:
+    """Return the pod template."""
     server = own_image(plan)
     is_task = plan.kind in ("job", "sweep")
     labels = marks.labels(plan.name, marks.WORK)
@@ -71,9 +79,9 @@ def pod(plan: Plan, options: ClusterOptions, code: Sequence[str], *, in_jobset: 
         spread=scheduling.spread(selector(plan)) if plan.kind == "server" and options.replicas > 1 else None,
         claims=[_claim(plan)] if has_claims else None,
         security=pod_security(plan, server),
-        init_containers=_init_containers(plan, options) if server is None else None,
+        init_containers=_init_containers(plan, options, code.upload) if server is None else None,
         containers=[_served(plan, options, server) if server else _runner(plan, options, in_jobset=in_jobset)],
-        volumes=storage.volumes(plan, options, None if server else code),
+        volumes=storage.volumes(plan, options, None if server else code.config_maps),
     )
 
 
@@ -165,15 +173,29 @@ def _ports(plan: Plan, options: ClusterOptions, preset: ServerPreset | None) -> 
     return found
 
 
-def _init_containers(plan: Plan, options: ClusterOptions) -> list[dict[str, Any]] | None:
-    if not plan.requirements:
-        return None
+def _init_containers(plan: Plan, options: ClusterOptions, upload: Upload | None) -> list[dict[str, Any]] | None:
+    found = []
+    if upload is not None:
+        folder = places.KEPT if options.storage else places.UPLOADED
+        words = ["wait", upload.digest, folder, str(uploads.WAIT_SECONDS)]
+        wanted = (places.ROOT, places.IN, places.STORAGE)
+        found.append(_prepares(plan, options, places.RECEIVER, [places.RECEIVE, *words], wanted))
+    if plan.requirements:
+        words = [places.INSTALL, places.DEPENDENCIES, *map(environment.literal, plan.requirements)]
+        found.append(_prepares(plan, options, places.INSTALLER, words, (places.ROOT, places.IN)))
+    return found or None
+
+
+def _prepares(
+    plan: Plan, options: ClusterOptions, name: str, words: Sequence[str], wanted: Sequence[str]
+) -> dict[str, Any]:
+    """Return an init container that runs a program of ours and sees these folders."""
     seen = storage.mounts(plan, options, with_code=True)
-    installer = shape(
+    return shape(
         "container",
-        name=places.INSTALLER,
+        name=name,
         image=options.image,
-        command=["python3", "-u", places.INSTALL, places.DEPENDENCIES, *map(environment.literal, plan.requirements)],
+        command=["python3", "-u", *words],
         args=None,
         environment=environment.of_installer(),
         ports=None,
@@ -182,9 +204,8 @@ def _init_containers(plan: Plan, options: ClusterOptions) -> list[dict[str, Any]
         readiness=None,
         liveness=None,
         lifecycle=None,
-        mounts=[mount for mount in seen if mount["mountPath"] in (places.ROOT, places.IN)],
+        mounts=[mount for mount in seen if mount["mountPath"] in wanted],
     )
-    return [installer]
 
 
 def _repository(image: str) -> str:

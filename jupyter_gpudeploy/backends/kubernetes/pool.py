@@ -16,9 +16,9 @@ from jupyter_gpudeploy.backends.kubernetes.logs import Listener, PodLog
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder
     from jupyter_gpudeploy.backends.kubernetes.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
-    from jupyter_gpudeploy.backends.kubernetes.tasks import LogOrder
 
 FOLLOWED = 16
 READERS = 2
@@ -180,22 +180,3 @@ class LogPool:
             for (run, task, attempt), log in self._logs.items()
             if not log.is_busy and log.next_visit <= now and first[run, task] == attempt
         ]
-
-
-class Pools:
-    """The pools of this process, one a cluster and namespace."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._pools: dict[tuple[str, str, str | None, str], LogPool] = {}
-
-    def of(self, cluster: Cluster) -> LogPool:
-        """Return the pool of a cluster."""
-        key = (cluster.server, cluster.context, cluster.access.user, cluster.namespace)
-        with self._lock:
-            if key not in self._pools:
-                self._pools[key] = LogPool(cluster)
-            return self._pools[key]
-
-
-POOLS = Pools()

@@ -66,6 +66,12 @@ class Readers:
             # No daemon: the pod goes although the program that asked for the files ends now.
             threading.Timer(LINGER_SECONDS, self._close, [ref.uid]).start()
 
+    def close(self) -> None:
+        """Delete every reader."""
+        for uid in [*self._pods]:
+            name, pod_uid = self._pods.pop(uid)
+            self._delete(name, pod_uid)
+
     def _opened(self, ref: RunRef, record: Mapping[str, Any]) -> str:
         kept = self._pods.get(ref.uid)
         if kept is not None and self._is_running(*kept):
@@ -89,7 +95,7 @@ class Readers:
             body = self._cluster.get("Pod", name)
         except NotFoundError:
             return False
-        return body["metadata"]["uid"] == uid and body["status"].get("phase") == "Running"
+        return bool(body["metadata"]["uid"] == uid and body["status"].get("phase") == "Running")
 
     def _sweep(self, ref: RunRef) -> None:
         """Delete readers of this run that have ended: those of processes that were killed."""
@@ -126,7 +132,7 @@ class Readers:
 
     def _delete(self, name: str, uid: str) -> None:
         try:
-            self._cluster.delete("Pod", name, uid=uid, grace_seconds=0, propagation="Background")
+            self._cluster.delete("Pod", name, uid=uid, grace_seconds=1, propagation="Background")
         except ApiError:
             return  # it ends by itself
 
@@ -134,7 +140,7 @@ class Readers:
 def reader_pod(ref: RunRef, record: Mapping[str, Any], *, is_owned: bool) -> dict[str, Any]:
     """Return the pod. It has no label with the run's uid: it is no part of what the run does."""
     options = record["cluster"]
-    target = record.get("target") or {}
+    person = of_person(is_openshift=(record.get("target") or {}).get("flavour") == "openshift")
     pod = shape(
         "pod",
         labels=marks.labels(ref.name, marks.READER),
@@ -150,7 +156,7 @@ def reader_pod(ref: RunRef, record: Mapping[str, Any], *, is_owned: bool) -> dic
         tolerations=[toleration(text) for text in options.get("tolerations") or ()] or None,
         spread=None,
         claims=None,
-        security=of_person(is_openshift=target.get("flavour") == "openshift"),
+        security={**person, "fsGroupChangePolicy": "OnRootMismatch"},
         init_containers=None,
         containers=[_container(options["image"])],
         volumes=[{"name": "storage", "persistentVolumeClaim": {"claimName": claim_of(ref.name, options)}}],

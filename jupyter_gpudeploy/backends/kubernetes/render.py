@@ -16,9 +16,9 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jupyter_gpudeploy
-from jupyter_gpudeploy.backends.base import Rendering
+from jupyter_gpudeploy.backends.base import Rendering, Upload
 from jupyter_gpudeploy.backends.kubernetes import archives, marks, payload, places, storage
-from jupyter_gpudeploy.backends.kubernetes.pods import key_variable, own_image
+from jupyter_gpudeploy.backends.kubernetes.pods import Program, key_variable, own_image
 from jupyter_gpudeploy.backends.kubernetes.services import services
 from jupyter_gpudeploy.backends.kubernetes.shapes import shape
 from jupyter_gpudeploy.backends.kubernetes.workloads import workload
@@ -46,8 +46,8 @@ def render(plan: Plan, runs: Mapping[str, Path] = _NO_RUNS) -> Rendering:
     from jupyter_gpudeploy.spec.yaml_dump import dump_yaml
 
     options = options_of(plan)
-    carried = [] if own_image(plan) else _carried(plan, options, runs)
-    found = objects(plan, options, carried)
+    carried, upload = ([], None) if own_image(plan) else _carried(plan, options, runs)
+    found = objects(plan, options, carried, upload)
     files = {}
     for index, one in enumerate(found, start=1):
         text = dump_yaml(one)
@@ -58,12 +58,14 @@ def render(plan: Plan, runs: Mapping[str, Path] = _NO_RUNS) -> Rendering:
     if plan.cell:
         files["cell.txt"] = plan.cell
     files |= {f"code/{path}": text for path, text in plan.files.items()}
-    return Rendering(BACKEND, plan.name, plan.fingerprint, files, _payload(plan, carried))
+    return Rendering(BACKEND, plan.name, plan.fingerprint, files, _payload(plan, carried), upload)
 
 
-def objects(plan: Plan, options: ClusterOptions, carried: Sequence[archives.Carried]) -> list[dict[str, Any]]:
+def objects(
+    plan: Plan, options: ClusterOptions, carried: Sequence[archives.Carried], upload: Upload | None = None
+) -> list[dict[str, Any]]:
     """Return every object of the run but its root and its Secrets, in the order in which they are applied."""
-    code = [_code_name(plan, one) for one in carried]
+    code = Program(tuple(_code_name(plan, one) for one in carried), upload)
     found = [_config_map(plan, one) for one in carried]
     if (claim := storage.claim(plan, options)) is not None:
         found.append(claim)
@@ -195,11 +197,18 @@ def _mark(value: Any, uid: str) -> None:  # noqa: ANN401 - any JSON
             _mark(part, uid)
 
 
-def _carried(plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]) -> list[archives.Carried]:
+def _carried(
+    plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]
+) -> tuple[list[archives.Carried], Upload | None]:
+    """Return what ConfigMaps carry, and what is too large for them."""
     packed = {"runtime.tar.gz": payload.runtime()}
-    if (work := payload.work(plan, options, runs)) is not None:
+    texts = payload.runtime_texts()
+    work = payload.work(plan, options, runs)
+    if isinstance(work, Upload):
+        return archives.spread({**texts, **payload.receiver_text()}, packed), work
+    if work is not None:
         packed["work.tar.gz"] = work
-    return archives.spread(payload.runtime_texts(), packed)
+    return archives.spread(texts, packed), None
 
 
 def _config_map(plan: Plan, carried: archives.Carried) -> dict[str, Any]:

@@ -195,6 +195,9 @@ def _bare(lines: list[bytes]) -> list[bytes]:
     if match is not None:
         width = match.end()
         heads = b"".join([line[:width] for line in lines])
-        if len(heads) == width * len(lines) and heads[_T::width].strip(b"T") == heads[width - 1 :: width].strip() == b"":
+        if (
+            len(heads) == width * len(lines)
+            and heads[_T::width].strip(b"T") == heads[width - 1 :: width].strip() == b""
+        ):
             return [line[width:] for line in lines]
     return [line[found.end() :] if (found := _STAMP.match(line)) else line for line in lines]

@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes.tasks import Surroundings, TaskTrack, Told
+from jupyter_gpudeploy.backends.kubernetes.attempts import Surroundings, Told
+from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
 from jupyter_gpudeploy.events.types import State, StateChange
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jupyter_gpudeploy.backends.kubernetes.tasks import TaskTrack
+
 _NOUNS = {"sweep": "trials", "server": "replicas"}
 
 
 class Standing:
-    """The state of one run. `count` keeps how many tasks are in each state; `created` is when the run was claimed."""
+    """The state of one run of `total` tasks. `count` keeps how many are in each state; `created`: when it was claimed."""
 
     def __init__(self, record: Mapping[str, Any], around: Surroundings) -> None:
         self._around = around
-        self._total = max(len(record["tasks"]), 1)
+        self.total = max(len(record["tasks"]), 1)
         self._counts: Counter[State] = Counter()
         self._told: Told | None = None
         self._told_details: Mapping[str, Any] = {}
@@ -63,8 +66,11 @@ class Standing:
 
     def _now(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
         around = self._around
+        tracks = {number: track for number, track in tracks.items() if number < MACHINES}
+        if around.is_scheduled:
+            return self._scheduled()
         if around.is_batch:
-            if sum(count for state, count in self._counts.items() if state.is_final) >= self._total:
+            if sum(count for state, count in self._counts.items() if state.is_final) >= self.total:
                 return self._verdict(tracks)
             return self._batch(tracks)
         if around.is_stopping and around.is_quiet and all(track.told.state.is_final for track in tracks.values()):
@@ -79,12 +85,20 @@ class Standing:
         state = State.STARTING if self._counts[State.STARTING] else State.WAITING
         return state, self._reason(tracks)
 
+    def _scheduled(self) -> tuple[State, str]:
+        """A schedule has no end of its own: between two turns it waits."""
+        if self._around.is_stopping and self._around.is_quiet:
+            return State.STOPPED, ""
+        if self._counts[State.STARTING] or self._counts[State.RUNNING]:
+            return State.RUNNING, ""
+        return State.WAITING, "waits for its time"
+
     def _server(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
         ready = self._counts[State.READY]
-        if ready >= self._total:
+        if ready >= self.total:
             return State.READY, ""
         if ready:
-            return State.RUNNING, f"{ready} of {self._total} replicas are ready"
+            return State.RUNNING, f"{ready} of {self.total} replicas are ready"
         was_ready = self._told is not None and self._told.state in (State.READY, State.RUNNING)
         has_begun = any(self._counts[state] for state in (State.STARTING, State.RUNNING))
         state = State.RUNNING if was_ready else State.STARTING if has_begun else State.WAITING
@@ -108,8 +122,8 @@ class Standing:
         """Return the end of a run whose tasks have ended: failed if any failed, else stopped if any was stopped."""
         for state in (State.FAILED, State.STOPPED):
             count = self._counts[state]
-            if count and self._total == 1:
+            if count and self.total == 1:
                 return state, next(track.told.reason for track in tracks.values())
             if count:
-                return state, f"{count} of {self._total} {_NOUNS.get(self._around.kind, 'tasks')} {state.value}"
+                return state, f"{count} of {self.total} {_NOUNS.get(self._around.kind, 'tasks')} {state.value}"
         return State.SUCCEEDED, ""

@@ -9,12 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks
-from jupyter_gpudeploy.backends.kubernetes.facts import JobFacts, job_facts, pod_facts, seconds
+from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder, Surroundings, Told
+from jupyter_gpudeploy.backends.kubernetes.facts import end_of, job_facts, pod_facts, seconds
 from jupyter_gpudeploy.backends.kubernetes.notes import EventNotes
-from jupyter_gpudeploy.backends.kubernetes.placing import Places
+from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES, Places
 from jupyter_gpudeploy.backends.kubernetes.reasons import Reasons
 from jupyter_gpudeploy.backends.kubernetes.standing import Standing
-from jupyter_gpudeploy.backends.kubernetes.tasks import SETTLE_SECONDS, LogOrder, Surroundings, TaskTrack, Told
+from jupyter_gpudeploy.backends.kubernetes.tasks import SETTLE_SECONDS, TaskTrack
 from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.kubernetes.reasons import Explain
 
 _LOOK_SECONDS = 5.0
+_NONE: frozenset[int] = frozenset()
 
 
 class States:
@@ -40,7 +42,8 @@ class States:
         self.notes = EventNotes()
         self._reasons = Reasons(record, explain, self.notes)
         self._around = Surroundings(record, lambda about: self._reasons.of(about, self._around.clock))
-        self._places = Places([task["number"] for task in record["tasks"]], record["kind"])
+        options = record.get("cluster") or {}
+        self._places = Places(_numbers(record, options), record["kind"], int(options.get("nodes") or 1))
         self._tracks: dict[int, TaskTrack] = {}
         self._dirty: set[int] = set()
         self._ordered: set[int] = set()
@@ -105,6 +108,8 @@ class States:
     def changes(self, monotonic: float) -> list[Event]:
         """Return what is new and can be told now. `monotonic`: seconds of a clock that only goes forward."""
         around = self._around
+        if not around.monotonic:  # what was fed before the first call was fed just now
+            self._clock = self._clock[0], monotonic
         around.monotonic = monotonic
         around.clock = self._clock[0] + max(0.0, monotonic - self._clock[1]) if self._clock[0] else 0.0
         around.is_quiet = not self._active and self._work_is_quiet()
@@ -127,7 +132,8 @@ class States:
         found = []
         while (change := track.next_change(self._around)) is not None:
             found.append(change)
-        self._standing.count(before, track.told.state)
+        if track.number < MACHINES:
+            self._standing.count(before, track.told.state)
         if found:
             still = set() if track.told.state.is_final else {attempt.pod.uid for attempt in track.attempts.values()}
             for uid in pods - still:
@@ -135,6 +141,8 @@ class States:
             self._ordered.add(track.number)
         if track.is_ending:
             self._dirty.add(track.number)
+        if track.number >= MACHINES:
+            return []
         if self._around.kind != "manual":
             return found
         if found and "pod_uid" in found[0].details:
@@ -147,6 +155,10 @@ class States:
         if place is None:
             return
         number, first = place
+        machine, task = divmod(number, MACHINES)
+        if machine and pod.exit is not None and pod.exit.code and pod.deleted is None:
+            self._around.failed_machines.setdefault(task, f"machine {machine}: {end_of(pod, pod.exit)}")
+            self._dirty.add(task)
         track = self._track(number)
         track.see(pod, first)
         self._dirty.add(number)
@@ -163,21 +175,28 @@ class States:
 
     def _feed_job(self, item: Mapping[str, Any], *, gone: bool) -> None:
         job = job_facts(item, gone=gone)
-        before = self._around.job or JobFacts(job.uid, job.created, job.suspended, 0, frozenset(), frozenset(), {})
-        self._around.job = job
+        now = self._around.job
+        if now is not None and now.uid != job.uid and (gone or job.created < now.created):
+            return  # of an earlier turn of a schedule, or of a JobSet
+        if job.restarts is not None and job.restarts < self._around.retries:
+            job = job._replace(conditions={kind: why for kind, why in job.conditions.items() if kind != "Failed"})
+        before = now if now is not None and now.uid == job.uid else job._replace(completed=_NONE, failed=_NONE)
+        self._around.job = None if gone and (self._around.is_scheduled or job.restarts is not None) else job
         self._reasons.keep(item)
         self._know(job.uid, None)
         for index in (job.completed | job.failed) - (before.completed | before.failed):
             number = self._places.number(index)
             if number is not None:
-                self._track(number)
-                self._dirty.add(number)
+                self._track(number % MACHINES)
+                self._dirty.add(number % MACHINES)
         if job.has_ended or self._around.is_stopping or before.suspended != job.suspended:
             self._touch_all()
 
     def _feed_deployment(self, item: Mapping[str, Any], *, gone: bool) -> None:
         uid = self._around.deployment = item["metadata"]["uid"]
-        self._deployments[uid] = gone or (item.get("spec") or {}).get("replicas") == 0
+        replicas = (item.get("spec") or {}).get("replicas", 1)
+        self._deployments[uid] = gone or replicas == 0
+        self._standing.total = replicas or self._standing.total
         self._reasons.keep(item)
         self._know(uid, None)
         self._touch_all()
@@ -210,8 +229,9 @@ class States:
 
     def _track(self, number: int) -> TaskTrack:
         if number not in self._tracks:
-            self._tracks[number] = TaskTrack(number, self._places.index(number))
-            self._standing.count(None, State.WAITING)
+            self._tracks[number] = TaskTrack(number, self._places.indexes(number))
+            if number < MACHINES:
+                self._standing.count(None, State.WAITING)
         return self._tracks[number]
 
     def _touch_all(self) -> None:
@@ -246,7 +266,7 @@ class States:
                 self._executed[event.task] = event.state
             else:
                 told = Told(event.attempt, event.state, event.reason, event.time)
-                self._tracks[event.task] = TaskTrack(event.task, self._places.index(event.task), told)
+                self._tracks[event.task] = TaskTrack(event.task, self._places.indexes(event.task), told)
                 self._remember(event, event.task)
         for track in self._tracks.values():
             self._standing.count(None, track.told.state)
@@ -257,3 +277,10 @@ class States:
             attempt = event.details.get("attempt", event.attempt)
             self._places.remember(str(uid), number, attempt)
             self.notes.know(str(uid), number)
+
+
+def _numbers(record: Mapping[str, Any], options: Mapping[str, Any]) -> list[int]:
+    """Return the numbers of the tasks; the replicas of a server are tasks of their own."""
+    numbers = [task["number"] for task in record["tasks"]]
+    replicas = int(options.get("replicas") or 1) if record["kind"] == "server" else 0
+    return numbers + list(range(max(numbers, default=-1) + 1, replicas))

@@ -8,15 +8,17 @@ read to the end: readers of a run's folder stop there, or go on with the next at
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes.facts import Exit, JobFacts, PodFacts, end_of
-from jupyter_gpudeploy.backends.kubernetes.reasons import Reason
+from jupyter_gpudeploy.backends.kubernetes.attempts import Attempt, LogOrder, Surroundings, Told
+from jupyter_gpudeploy.backends.kubernetes.facts import end_of
 from jupyter_gpudeploy.events.types import State, StateChange
 from jupyter_gpudeploy.quantities import format_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
+
+    from jupyter_gpudeploy.backends.kubernetes.facts import JobFacts, PodFacts
 
 SETTLE_SECONDS = 0.5
 """For so long an exit code 0 is not believed: the Event that tells of an eviction comes by another way."""
@@ -26,105 +28,14 @@ _BACK_OFF_SECONDS = 3.0
 _BACK_OFF = re.compile(r"back-off (\w+) restarting")
 
 
-class LogOrder(NamedTuple):
-    """A log that is to be copied. `restart`: which start of the pod's container; `previous`: it is not the last one.
-
-    `ended`: it grows no more. `gone`: it can be had no more. `shared`: at any time a further start of the container can
-    take its place.
-    """
-
-    task: int
-    attempt: int
-    pod: str
-    pod_uid: str
-    container: str
-    container_id: str
-    restart: int
-    previous: bool
-    ended: bool
-    gone: bool
-    shared: bool
-
-
-class Told(NamedTuple):
-    """The last that the journal says of a task."""
-
-    attempt: int = 1
-    state: State = State.WAITING
-    reason: str = ""
-    time: float = 0.0
-
-
-class Attempt:
-    """One start of a task's container: the pod as it was seen last, and which start of its container this is."""
-
-    __slots__ = ("ended_at", "pod", "restart", "was_ready")
-
-    def __init__(self, pod: PodFacts, restart: int) -> None:
-        self.pod = pod
-        self.restart = restart
-        self.was_ready = False
-        self.ended_at: float | None = None
-
-    @property
-    def is_last_start(self) -> bool:
-        """Whether the pod's container was not started again since."""
-        return self.restart == self.pod.restarts
-
-    @property
-    def exit(self) -> Exit | None:
-        """How it ended; None while it runs, and where nobody knows any more."""
-        if self.is_last_start:
-            return self.pod.exit
-        return self.pod.previous if self.restart == self.pod.restarts - 1 else None
-
-    @property
-    def has_ended(self) -> bool:
-        """Whether its container runs no more, or never will."""
-        return not self.is_last_start or self.pod.is_over or (self.pod.restartable and self.pod.exit is not None)
-
-    @property
-    def started(self) -> float | None:
-        """When its container began."""
-        return self.pod.started if self.is_last_start else self.exit.started if self.exit else self.pod.created
-
-    @property
-    def finished(self) -> float | None:
-        """When its container ended."""
-        exit_ = self.exit
-        return exit_.finished if exit_ else self.pod.deleted
-
-
-class Surroundings:
-    """What the run as a whole knows, for its tasks: the Job, a request to stop, the clock."""
-
-    def __init__(self, record: Mapping[str, Any], reason_of: Callable[[str], Reason]) -> None:
-        self.kind: str = record["kind"]
-        self.retries: int = record.get("retries") or 0
-        self.max_seconds: float | None = record.get("max_seconds")
-        self.reason_of = reason_of
-        self.job: JobFacts | None = None
-        self.deployment = ""
-        self.is_stopping = False
-        self.is_quiet = False
-        self.evicted: dict[str, str] = {}
-        self.clock = 0.0
-        self.monotonic = 0.0
-
-    @property
-    def is_batch(self) -> bool:
-        """Whether its tasks end by themselves."""
-        return self.kind in ("job", "sweep")
-
-
 class TaskTrack:
     """The attempts of one task, and what was told of them."""
 
-    __slots__ = ("_drained", "_known", "attempts", "index", "number", "told")
+    __slots__ = ("_drained", "_known", "attempts", "indexes", "number", "told")
 
-    def __init__(self, number: int, index: int, told: Told | None = None) -> None:
+    def __init__(self, number: int, indexes: range, told: Told | None = None) -> None:
         self.number = number
-        self.index = index
+        self.indexes = indexes
         self.told = told or Told()
         self.attempts: dict[int, Attempt] = {}
         self._known = told is not None
@@ -191,8 +102,12 @@ class TaskTrack:
         attempt = self.attempts.get(self.told.attempt)
         if attempt is None:
             return self._begin(further, around) if further is not None else self._without_pod(around)
-        if not attempt.has_ended:
-            return self._alive(self.told.attempt, attempt, around)
+        if attempt.has_ended:
+            return self._ended(attempt, further, around)
+        return self._alive(self.told.attempt, attempt, around)
+
+    def _ended(self, attempt: Attempt, further: int | None, around: Surroundings) -> StateChange | None:
+        """Return what follows on the end of an attempt, once its log was read."""
         if attempt.ended_at is None:
             attempt.ended_at = around.monotonic
         if attempt.started is not None and self.told.state in (State.WAITING, State.STARTING):
@@ -206,7 +121,8 @@ class TaskTrack:
 
     def _after_the_end(self, further: int | None, around: Surroundings) -> StateChange | None:
         """A task that was stopped goes on when it has a new pod; one that succeeded did not when it was evicted."""
-        if further is not None and self.told.state is State.STOPPED and not around.is_stopping:
+        goes_on = around.is_scheduled or self.told.state is State.STOPPED
+        if further is not None and goes_on and not around.is_stopping:
             return self._begin(further, around)
         attempt = self.attempts.get(self.told.attempt)
         if self.told.state is State.SUCCEEDED and attempt is not None and attempt.pod.uid in around.evicted:
@@ -249,9 +165,9 @@ class TaskTrack:
         """Return the end of a task that has no pod, from what the Job remembers."""
         number, job = self.told.attempt, around.job
         if job is not None and around.is_batch:
-            if self.index in job.completed:
+            if job.completed.issuperset(self.indexes):
                 return self._change(State.SUCCEEDED, number, self._job_time(around), exit_code=0)
-            if self.index in job.failed:
+            if not job.failed.isdisjoint(self.indexes):
                 reason = self.told.reason or "it failed; its pod is gone"
                 return self._change(State.FAILED, number, self._job_time(around), reason)
         if around.is_stopping and around.is_quiet:
@@ -271,18 +187,25 @@ class TaskTrack:
         details = {"hint": hint} if hint else {}
         if not around.is_batch:
             return self._again(number + 1, attempt, reason) if self._is_settled(attempt, around) else None
-        job = around.job
-        if pod.phase == "Succeeded" and pod.uid not in around.evicted:
+        if self._has_succeeded(pod, around):
             settled = around.monotonic - (attempt.ended_at or 0.0) >= SETTLE_SECONDS
             return self._change(State.SUCCEEDED, number, time, exit_code=0) if settled else None
-        if job is not None and self.index in job.completed and pod.phase != "Succeeded":
-            return self._change(State.SUCCEEDED, number, time, exit_code=0)
-        if pod.phase == "Succeeded" or (job is not None and (self.index in job.failed or job.has_ended)):
+        if self._has_failed(pod, around):
             return self._change(State.FAILED, number, time, reason, code, details)
-        is_suspended = job is not None and job.suspended and pod.deleted is not None
-        if pod.failures < around.retries or pod.disruption[0] or exit_ is None or is_suspended:
-            return self._again(number + 1, attempt, reason)
-        return None
+        return self._again(number + 1, attempt, reason) if _is_tried_again(attempt, around) else None
+
+    def _has_succeeded(self, pod: PodFacts, around: Surroundings) -> bool:
+        """Whether the pod did, or the Job says so of a pod that was not seen to; an evicted one only looks like it."""
+        if pod.phase == "Succeeded":
+            return pod.uid not in around.evicted
+        return around.job is not None and around.job.completed.issuperset(self.indexes)
+
+    def _has_failed(self, pod: PodFacts, around: Surroundings) -> bool:
+        """Whether this was the last attempt of a task that has not succeeded."""
+        job = around.job
+        return pod.phase == "Succeeded" or (
+            job is not None and (job.has_ended or not job.failed.isdisjoint(self.indexes))
+        )  # fmt: skip
 
     def _is_settled(self, attempt: Attempt, around: Surroundings) -> bool:
         """Whether it is known when a container that ended is started again, or was not said for long."""
@@ -315,6 +238,8 @@ class TaskTrack:
             return around.evicted[pod.uid], ""
         if around.job is not None and around.job.suspended and pod.deleted is not None:
             return "suspended", ""
+        if self.number in around.failed_machines and (pod.deleted is not None or pod.gone):
+            return around.failed_machines[self.number], ""
         reason, hint = around.reason_of(pod.uid)
         if not reason and pod.status[0] == "DeadlineExceeded" and around.max_seconds:
             return f"took longer than max_hours ({format_seconds(around.max_seconds)})", ""
@@ -332,8 +257,16 @@ class TaskTrack:
         return max(times, default=0.0) or around.clock
 
 
+def _is_tried_again(attempt: Attempt, around: Surroundings) -> bool:
+    """Whether a further attempt follows on a failed one, as far as that is known before it is there."""
+    pod, job = attempt.pod, around.job
+    is_suspended = job is not None and job.suspended and pod.deleted is not None
+    return pod.failures < around.retries or bool(pod.disruption[0]) or attempt.exit is None or is_suspended
+
+
 def _place(pod: PodFacts) -> dict[str, Any]:
-    return {"pod": pod.name, "pod_uid": pod.uid, "node": pod.node}
+    image = {"image": pod.image} if pod.image else {}
+    return {"pod": pod.name, "pod_uid": pod.uid, "node": pod.node, **image}
 
 
 def _job_words(job: JobFacts, around: Surroundings) -> str:

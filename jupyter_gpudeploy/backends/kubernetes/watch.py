@@ -1,6 +1,6 @@
 """What changes in a namespace, as it changes: list, watch, and list again, whatever happens on the way.
 
-One Watcher a cluster, namespace and kind serves every run of the process. A watch that stays open and says nothing is
+One Watcher a cluster, namespace and kind serves every run of the process (shared.py). A watch that stays open and says nothing is
 not trusted: what is listed is compared every half a minute with what was told. After a lost connection, a 5xx or a 410
 it goes on by itself; meanwhile the last good state stands, and `stale_since` says since when.
 """
@@ -37,9 +37,6 @@ _SINGLY = 20
 _PATIENCE_SECONDS = 3.0
 _ALIVE = "status.phase!=Succeeded,status.phase!=Failed"
 _OURS = f"{marks.MANAGED_BY}={marks.MANAGER}"
-
-
-_Key = tuple[str, str, str | None, str, str]
 
 
 class Inbox(Protocol):
@@ -100,7 +97,7 @@ class Watcher:
 
     @property
     def stale_since(self) -> float | None:
-        """Since when (`time.time()`) nothing is known of this kind; None while all is well, and for the first seconds."""
+        """Since when (`time.time()`) nothing is known of this kind; None while all is well, or was moments ago."""
         since = self._failing_since
         return since if since is not None and time.time() - since > _PATIENCE_SECONDS else None
 
@@ -275,55 +272,6 @@ class Watcher:
         if self._failing_since is None:
             self._failing_since = time.time()
         self.why_stale = error.message
-
-
-class Watchers:
-    """The watchers of this process: one a cluster, namespace and kind, however many runs are followed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._watchers: dict[_Key, Watcher] = {}
-
-    def subscribe(self, cluster: Cluster, kind: str, run: str, inbox: Inbox) -> Watcher:
-        """Tell `inbox` of the objects of this kind of a run; return who does."""
-        key = _key(cluster, kind)
-        with self._lock:
-            watcher = self._watchers.get(key)
-            if watcher is None:
-                watcher = self._watchers[key] = Watcher(cluster, kind)
-            watcher.subscribe(run, inbox)
-            return watcher
-
-    def unsubscribe(self, cluster: Cluster, kind: str, run: str, inbox: Inbox) -> None:
-        """Tell it no more; a watcher that nobody needs is closed."""
-        key = _key(cluster, kind)
-        with self._lock:
-            watcher = self._watchers.get(key)
-            if watcher is not None and not watcher.unsubscribe(run, inbox):
-                del self._watchers[key]
-                watcher.close()
-
-
-WATCHERS = Watchers()
-_impatient: dict[tuple[str, str, str | None, str], Cluster] = {}
-_impatient_lock = threading.Lock()
-
-
-def impatient(cluster: Cluster) -> Cluster:
-    """Return the same cluster for a thread that tries again by itself: no request of it is tried again."""
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
-    from jupyter_gpudeploy.backends.kubernetes.transport import Patience
-
-    key = _key(cluster, "")[:4]
-    with _impatient_lock:
-        found = _impatient.get(key)
-        if found is None or found.access is not cluster.access:
-            found = _impatient[key] = Cluster(cluster.access, cluster.settings, patience=Patience(total=0.0))
-        return found
-
-
-def _key(cluster: Cluster, kind: str) -> _Key:
-    return cluster.server, cluster.context, cluster.access.user, cluster.namespace, kind
 
 
 def _run_of(item: Mapping[str, Any]) -> str:

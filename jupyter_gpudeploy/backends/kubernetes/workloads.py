@@ -14,8 +14,7 @@ from jupyter_gpudeploy.backends.kubernetes.pods import DAY, pod, preset_of, sele
 from jupyter_gpudeploy.backends.kubernetes.shapes import shape
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from jupyter_gpudeploy.backends.kubernetes.pods import Program
     from jupyter_gpudeploy.plan.types import ClusterOptions, Plan
 
 QUEUE = "kueue.x-k8s.io/queue-name"
@@ -25,8 +24,8 @@ _LONGEST = 365 * DAY
 _IGNORE_DISRUPTIONS = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
-def workload(plan: Plan, options: ClusterOptions, code: Sequence[str]) -> dict[str, Any]:
-    """Return the one object whose controller makes the pods. `code`: the ConfigMaps with the program."""
+def workload(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
+    """Return the one object whose controller makes the pods."""
     if plan.kind in ("server", "manual"):
         return _deployment(plan, options, code)
     if uses_jobset(plan, options):
@@ -48,7 +47,7 @@ def run_seconds(plan: Plan, options: ClusterOptions) -> int:
     return min(rounds * task_seconds(plan) + waiting, _LONGEST)
 
 
-def _job(plan: Plan, options: ClusterOptions, code: Sequence[str]) -> dict[str, Any]:
+def _job(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
     grouped = options.nodes > 1
     return shape(
         "job",
@@ -67,7 +66,7 @@ def _job(plan: Plan, options: ClusterOptions, code: Sequence[str]) -> dict[str, 
     )
 
 
-def _jobset(plan: Plan, options: ClusterOptions, code: Sequence[str]) -> dict[str, Any]:
+def _jobset(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
     """Return a JobSet of one Job, which has no retries of its own: when one machine fails, all start again."""
     labels = marks.labels(plan.name, marks.WORK)
     job = shape(
@@ -110,7 +109,7 @@ def _cronjob(plan: Plan, options: ClusterOptions, job: dict[str, Any]) -> dict[s
     )
 
 
-def _deployment(plan: Plan, options: ClusterOptions, code: Sequence[str]) -> dict[str, Any]:
+def _deployment(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
     """Return a Deployment that never needs more room than it has: an old pod goes before a new one comes."""
     rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 0, "maxUnavailable": 1}}
     return shape(

@@ -258,6 +258,33 @@ class LocalBackend:
             return None
         return f"pid {who['pid']} on {who['host']}, since {since}" if is_other else None
 
+    def stale(self, ref: RunRef) -> str | None:  # noqa: ARG002 - the seam's signature
+        """Return None: what is known of a run is what its files say."""
+        return None
+
+    def owner(self, ref: RunRef) -> str | None:  # noqa: ARG002 - the seam's signature
+        """Return None: each person has runs of their own."""
+        return None
+
+    def parallelism(self, ref: RunRef) -> int:
+        """Return how many tasks run at once."""
+        return int(self.folder(ref).record()["parallelism"])
+
+    def set_parallelism(self, ref: RunRef, count: int) -> None:  # noqa: ARG002 - the seam's signature
+        """Refuse."""
+        raise BackendError(
+            f"a local run keeps its parallelism: {ref.name} has {self.parallelism(ref)}",
+            hint="change it in the cell, and --replace",
+        )
+
+    def pause(self, ref: RunRef) -> None:
+        """Refuse."""
+        raise BackendError(f"a local run cannot be paused: {ref.name}", hint="stop ends it, and resume goes on with it")
+
+    def unpause(self, ref: RunRef) -> None:
+        """Refuse: it cannot have been paused."""
+        raise BackendError(f"a local run cannot be paused: {ref.name} is not", hint="resume goes on with a stopped one")
+
     def archive(self, ref: RunRef) -> None:
         """Move a run that has ended aside, so that its name is free."""
         folder = self._ended(ref, "archived")

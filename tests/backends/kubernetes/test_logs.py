@@ -13,11 +13,11 @@ import pytest
 from nodes import BEGIN, BREAKS, PODS, SECOND, UID, ContainerLog, until
 from wire import END, HOLD, Tunnel, Wire, fails, gives
 
+from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder
 from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
 from jupyter_gpudeploy.backends.kubernetes.pool import LogPool
 from jupyter_gpudeploy.backends.kubernetes.positions import Positions
-from jupyter_gpudeploy.backends.kubernetes.tasks import LogOrder
 from jupyter_gpudeploy.backends.kubernetes.transport import Patience
 from jupyter_gpudeploy.events.store import RunFolder
 from jupyter_gpudeploy.events.types import State
@@ -70,7 +70,11 @@ class Copied:
         return file.read_bytes() if file.exists() else b""
 
     def ends(self, *keys, seconds=30):
-        until(lambda: set(keys or [(0, 1)]) <= set(self.listener.complete), seconds, f"{self.listener.complete} {self.listener.notes}")
+        until(
+            lambda: set(keys or [(0, 1)]) <= set(self.listener.complete),
+            seconds,
+            f"{self.listener.complete} {self.listener.notes}",
+        )
         return self.text()
 
 
@@ -160,7 +164,6 @@ def test_lines_that_were_rotated_away_are_told_in_the_log_and_as_a_notice(wire, 
     log.faults = (END, END)
     log.rotate()
     log.add(b"later", time=BEGIN + 60 * SECOND)
-    log.first += 0
     wire.drop_all()
     until(lambda: b"later" in copied.text())
     (notice,) = copied.listener.notes
@@ -172,7 +175,9 @@ def test_lines_that_were_rotated_away_are_told_in_the_log_and_as_a_notice(wire, 
 
 def test_a_stream_that_falls_silent_is_opened_again(wire, copied, monkeypatch):
     original = type(copied.pool._cluster).open_log
-    monkeypatch.setattr(type(copied.pool._cluster), "open_log", lambda *a, **k: original(*a, **{**k, "read_seconds": 0.5}))
+    monkeypatch.setattr(
+        type(copied.pool._cluster), "open_log", lambda *a, **k: original(*a, **{**k, "read_seconds": 0.5})
+    )
     log = ContainerLog(faults=(HOLD, HOLD), chunk=100)
     log.add(*numbered(2000))
     wire.on("GET", LOG, log)
@@ -219,7 +224,9 @@ def test_a_pod_that_is_gone_ends_its_log_and_that_is_said(wire, copied):
 
 
 def test_a_log_that_is_refused_is_given_up_after_some_tries(wire, copied):
-    wire.on("GET", LOG, fails(500, 'Get "https://10.0.0.1:10250/containerLogs/...": dial tcp: connect: connection refused'))
+    wire.on(
+        "GET", LOG, fails(500, 'Get "https://10.0.0.1:10250/containerLogs/...": dial tcp: connect: connection refused')
+    )
     copied.order(order(ended=True))
     copied.ends(seconds=40)
     assert "connection refused" in copied.listener.notes[0][1]
@@ -428,7 +435,9 @@ def test_a_counter_arrives_exactly_once_though_the_reader_is_killed_and_the_netw
             child.wait()
             kills += 1
         stop.touch()
-        last = subprocess.run([sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, timeout=120)
+        last = subprocess.run(
+            [sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, timeout=120
+        )
         assert last.returncode == 0, last.stderr
     assert kills > 3
     assert RunFolder(tmp_path / "run").log_file(0).read_bytes().split() == numbered(100_000)

@@ -7,17 +7,15 @@ import subprocess
 import sys
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from nodes import PODS, UID, ContainerLog, event, job, pod, record, root, until
-from wire import END, HOLD, Wire, fails, lines
+from wire import fails
 
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
-from jupyter_gpudeploy.backends.kubernetes.pool import LogPool
-from jupyter_gpudeploy.backends.kubernetes.watch import Watchers
+from jupyter_gpudeploy.backends.kubernetes.shared import Shared
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import JournalReader, RunFolder
 from jupyter_gpudeploy.events.types import Notice, State, StateChange
@@ -59,7 +57,9 @@ class Api:
             self._changed.notify_all()
 
     def _list(self, kind, request, answer):
-        wanted = [part.partition("=")[2] for part in request.query.get("labelSelector", "").split(",") if "/uid=" in part]
+        wanted = [
+            part.partition("=")[2] for part in request.query.get("labelSelector", "").split(",") if "/uid=" in part
+        ]
         with self._changed:
             items = [item for item in self.items[kind].values()
                      if not wanted or item["metadata"]["labels"].get("jupyter-gpudeploy/uid") == wanted[0]]  # fmt: skip
@@ -110,8 +110,8 @@ def make_mirror(cluster, tmp_path):
         folder = RunFolder(tmp_path / path)
         folder.path.mkdir(exist_ok=True)
         folder.record_file.write_text(json.dumps(kept))
-        made.append(Mirror(cluster, folder, RunRef("kubernetes", "digits", UID, "f", 0.0), kept, watchers=Watchers(),
-                           pool=LogPool(cluster), **options))  # fmt: skip
+        ref = RunRef("kubernetes", "digits", UID, "f", 0.0)
+        made.append(Mirror(cluster, folder, ref, kept, shared=Shared(), **options))
         made[-1].start()
         return made[-1], folder
 
@@ -289,7 +289,7 @@ def test_events_of_the_cluster_are_in_the_journal_once(api, make_mirror):
 
 
 def test_a_thread_that_fails_says_so_and_goes_on(api, make_mirror, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes import mirror as module
+    from jupyter_gpudeploy.backends.kubernetes import states as module
 
     running(api)
     original, failures = module.States.changes, [RuntimeError("a mistake of ours")]
@@ -333,7 +333,9 @@ def test_a_process_that_is_killed_is_followed_by_another_without_loss(api, clust
         for step in range(3):
             time.sleep(0.3)
             for name in names:
-                api.logs[name].add(*(b"%d" % n for n in range(100 + 300 * turn + 100 * step, 200 + 300 * turn + 100 * step)))
+                api.logs[name].add(
+                    *(b"%d" % n for n in range(100 + 300 * turn + 100 * step, 200 + 300 * turn + 100 * step))
+                )
         if turn < 4:
             end(api, turn)
         if turn == 4:

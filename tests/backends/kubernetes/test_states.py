@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 from nodes import UID, deployment, event, job, moment, pod, record, root
 
+from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
 from jupyter_gpudeploy.backends.kubernetes.states import States
 from jupyter_gpudeploy.backends.kubernetes.tasks import SETTLE_SECONDS
 from jupyter_gpudeploy.events.status import Status
@@ -116,7 +117,7 @@ class TestAJob:
         assert watched.told(0)[-1] == (W, 2, "exit code 1")
         watched.see(pod(failures=1, state="running", created=20))
         watched.see(pod(failures=1, state="ended", created=20), job("0", Complete="x"))
-        assert watched.told(0)[-3:] == [(S, 2, ""), (R, 2, ""), (OK, 2, "")] or watched.told(0)[-2:] == [(R, 2, ""), (OK, 2, "")]
+        assert watched.told(0)[-2:] == [(R, 2, ""), (OK, 2, "")]
         assert watched.status.tasks[0].attempt == 2
 
     def test_the_next_attempt_waits_for_the_log_of_the_one_before(self):
@@ -200,7 +201,9 @@ class TestReasons:
         assert watched.notices()[0].message == "FailedCreate: exceeded quota: q"
 
     def test_a_failure_that_is_explained_keeps_the_explanation_and_the_way_out(self):
-        watched = Watched(explain=lambda item, *_: found("out of GPU memory", "batch_size: 8") if item["kind"] == "Pod" else None)
+        watched = Watched(
+            explain=lambda item, *_: found("out of GPU memory", "batch_size: 8") if item["kind"] == "Pod" else None
+        )
         watched.see(job("", "0"), pod(state="ended", code=1))
         assert watched.told(0)[-1][2] == "out of GPU memory"
         assert watched.status.tasks[0].details["hint"] == "batch_size: 8"
@@ -330,7 +333,9 @@ class TestStop:
 class TestAServer:
     @pytest.mark.fault(31)
     def test_a_server_starts_until_it_answers(self):
-        watched = Watched(kind="server", explain=lambda item, *_: found("loading the model") if item["kind"] == "Pod" else None)
+        watched = Watched(
+            kind="server", explain=lambda item, *_: found("loading the model") if item["kind"] == "Pod" else None
+        )
         watched.see(deployment(), pod(state="running", policy="Always"))
         watched.tick(6)
         assert watched.told(0)[-1] == (S, 1, "loading the model")
@@ -366,7 +371,7 @@ class TestAServer:
         crashed = pod(state="scheduled", policy="Always", restarts=1, last=1, waiting=back_off, phase="Running")
         watched.see(deployment(), pod(state="running", policy="Always"), crashed)
         assert watched.told(0)[-1] == (W, 3, "exit code 1; next restart in 40s")
-        assert {(o.restart, o.previous) for o in watched.orders.values()} == {(0, False), (0, True), (1, False)} or set(watched.orders) == {(0, 1), (0, 2)}
+        assert set(watched.orders) == {(0, 1), (0, 2)}
 
     @pytest.mark.fault(30)
     def test_a_restart_within_the_pod_is_a_further_attempt_and_the_log_before_it_is_asked_for(self):
@@ -387,7 +392,7 @@ class TestAManualRun:
         watched = Watched(kind="manual")
         watched.see(deployment(), pod(state="running", policy="Always"))
         watched.see(pod(state="running", policy="Always", ready=True))
-        assert [state for state, *_ in watched.told()] == [W, S, READY] or [state for state, *_ in watched.told()][-1] is READY
+        assert watched.told()[-1][0] is READY
         assert watched.told(0) == []
         assert watched.orders[0, 1].pod.startswith("digits")
         begun = StateChange(moment(9), R, 1000)
@@ -435,3 +440,68 @@ def test_ten_thousand_trials_are_counted_without_looking_at_all_of_them_each_tim
     for index in range(300):
         watched.see(pod(index, state="running"), pod(index, state="ended"))
     assert watched.status.counts()[OK] == 300
+
+
+def test_what_was_fed_before_the_first_look_does_not_make_the_clock_jump():
+    states = States(record(1, None), UID, [], None)
+    for item in (root(), job(), pod(0)):
+        states.feed(item["kind"], item)
+    before = states._clock[0]
+    states.changes(50_000.0)
+    assert states._around.clock == before
+
+
+class TestSeveralMachines:
+    def test_the_first_machine_stands_for_the_task_and_the_logs_of_all_are_copied(self):
+        watched = Watched(cluster={"nodes": 3})
+        watched.see(job(active=3), *(pod(rank, state="running") for rank in range(3)))
+        assert watched.told(0) == [(S, 1, ""), (R, 1, "")]
+        assert {key[0] % MACHINES for key in watched.orders} == {0}
+        assert len(watched.orders) == 3
+        watched.see(*(pod(rank, state="ended") for rank in range(3)), job("0-2", Complete="x"))
+        assert watched.told()[-1] == (OK, 1, "")
+        assert {event.task for event in watched.events} == {None, 0}
+
+    def test_a_machine_that_fails_is_named(self):
+        watched = Watched(cluster={"nodes": 3})
+        watched.see(job(active=3), *(pod(rank, state="running") for rank in range(3)))
+        watched.see(pod(2, state="ended", code=7), job("", "2", active=2))
+        watched.see(pod(0, state="ended", code=143, deleted=9), job("", "2", Failed="MaxFailedIndexesExceeded"))
+        assert watched.told(0)[-1] == (FAILED, 1, "machine 2: exit code 7")
+
+    def test_a_jobset_that_starts_all_machines_again_has_not_failed(self):
+        watched = Watched(cluster={"nodes": 2}, retries=1)
+        labelled = lambda item, restarts: item["metadata"]["labels"].update(
+            {"jobset.sigs.k8s.io/restart-attempt": restarts}
+        )  # noqa: E731
+        first, second = job("", Failed="x", uid="first"), job(active=2, uid="second")
+        second["metadata"]["creationTimestamp"] = "2026-05-28T20:27:00Z"
+        labelled(first, "0")
+        labelled(second, "1")
+        watched.see(job(active=2, uid="first"), pod(0, state="running"), pod(1, state="running"))
+        watched.see(first, pod(0, state="ended", code=1))
+        assert watched.told(0)[-1] == (W, 2, "exit code 1")
+        watched.see(first, gone=True)
+        watched.see(second, pod(0, uid="pod-0-b", state="running", created=30))
+        assert watched.told(0)[-1] == (R, 2, "")
+
+
+def test_a_schedule_runs_its_tasks_again_and_again_as_further_attempts():
+    watched = Watched(cluster={"schedule": "0 6 * * *"})
+    watched.see(job("0", uid="monday", Complete="x"), pod(state="ended"))
+    assert watched.told(0)[-1] == (OK, 1, "")
+    assert watched.told()[-1] == (W, 1, "waits for its time")
+    tuesday = job(active=1, uid="tuesday")
+    tuesday["metadata"]["creationTimestamp"] = "2026-05-29T06:00:00Z"
+    watched.see(tuesday, pod(uid="pod-0-t", state="running", created=36000))
+    assert watched.told(0)[-1] == (R, 2, "")
+    assert watched.told()[-1][0] is R
+    watched.see(job("0", uid="monday", Complete="x"), gone=True)
+    assert not watched.states.is_over
+
+
+def test_replicas_of_a_server_are_tasks_of_their_own():
+    watched = Watched(kind="server", cluster={"replicas": 2})
+    watched.see(deployment(2), *(pod(uid=name, state="running", ready=True, policy="Always") for name in "ab"))
+    assert (watched.told(0)[-1][0], watched.told(1)[-1][0]) == (READY, READY)
+    assert watched.told()[-1] == (READY, 1, "")

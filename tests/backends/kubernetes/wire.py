@@ -385,7 +385,11 @@ class Tunnel:
             _, target, _ = head.decode().split(" ", 2)
             host, _, port = target.rpartition(":")
         self.targets.append(f"{host}:{port}")
-        far = socket.create_connection((host.strip("[]"), int(port)))
+        try:
+            far = socket.create_connection((host.strip("[]"), int(port)))
+        except OSError:
+            near.close()
+            return
         if not self.to:
             near.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
         self._pairs.append((near, far))

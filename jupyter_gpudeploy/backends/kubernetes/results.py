@@ -1,0 +1,189 @@
+"""What a task left in its output folder comes home: from the mirror, the run's volume, or the pod while it lives.
+
+Small results of a task that has ended came through its log already. The rest lies on the volume of the run, where it
+has one (`storage:`), read through a pod that has it mounted; else in the pod of the task, and is gone with it.
+"""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from jupyter_gpudeploy.backends.kubernetes import marks, places
+from jupyter_gpudeploy.backends.kubernetes.arrivals import why_no_place
+from jupyter_gpudeploy.backends.kubernetes.reader import CONTAINER as READER
+from jupyter_gpudeploy.backends.kubernetes.transfer import Source, Transfer
+from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.events import outputs
+from jupyter_gpudeploy.events.status import Status
+from jupyter_gpudeploy.events.store import JournalReader
+from jupyter_gpudeploy.quantities import format_memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from jupyter_gpudeploy.backends.base import RunRef
+    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.reader import Readers
+    from jupyter_gpudeploy.events.store import RunFolder
+
+_SHOWN = 5
+_STORAGE = "storage: 10Gi in the cell keeps what its tasks leave"
+
+
+class Home:
+    """What is known here of a task's results: the journal, and the files that came through its log."""
+
+    def __init__(self, folder: RunFolder, task: int) -> None:
+        self.record = folder.record()
+        self.output = folder.output(task)
+        self.status = Status.of((), JournalReader(folder.events_file).poll())
+        self._task = self.status.tasks.get(task)
+        self._is_executed = task not in {one["number"] for one in self.record["tasks"]}
+        self._balance = _balance(folder.balance_file(task))
+
+    @property
+    def has_volume(self) -> bool:
+        """Whether what the task leaves lies on a volume."""
+        return bool((self.record.get("cluster") or {}).get("storage"))
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether nothing more is written."""
+        return self.status.state.is_final or (self._task is not None and self._task.state.is_final)
+
+    @property
+    def pod(self) -> str:
+        """The pod in which the task runs, or ran last; empty where it has had none."""
+        own = self.status if self.record["kind"] == "manual" else self._task
+        return str(own.details.get("pod", "")) if own is not None else ""
+
+    def is_whole(self, path: str) -> bool:
+        """Return whether all that the task left there came through its log."""
+        if self._balance is None or self._task is None or not self._task.state.is_final:
+            return False
+        is_last = self._is_executed or self._balance["attempt"] == self._task.attempt
+        files, left = self._balance["files"], self._balance["left"]
+        if not is_last or files is None or self._balance["left_count"] > len(left):
+            return False
+        wanted = [(name, size) for name, size, _ in files if _is_below(name, path)]
+        if any(_is_below(name, path) for name, _ in left) or (path and not wanted):
+            return False
+        return all(_size(self.output / name) == size for name, size in wanted)
+
+    def missing(self) -> str:
+        """Return what did not come through the log, as a sentence; empty where nothing is known to be missing."""
+        if self._balance is None:
+            return "it ended before it could send what it left"
+        shown = [f"{name} ({format_memory(size)})" for name, size in self._balance["left"][:_SHOWN]]
+        more = self._balance["left_count"] - len(shown)
+        listed = ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+        return f"{listed} did not fit into its log and went with its pod" if shown else ""
+
+
+def download(
+    cluster: Callable[[], Cluster],
+    readers: Callable[[], Readers],
+    ref: RunRef,
+    folder: RunFolder,
+    task: int,
+    target: Path,
+    path: str,
+    progress: Callable[[int, int], None] | None,
+) -> list[Path]:
+    """Bring what a task left, or `path` below its output folder, into `target`; return the files.
+
+    `cluster` and `readers` are asked for only where the cluster is needed. Raises BackendError.
+    """
+    path = path.strip("/") if not path.startswith("/") else path
+    if path in ("", "."):
+        path = ""
+    elif why := why_no_place(path):
+        raise BackendError(f"{path!r} is no path below the task's output folder: {why}", hint="like model/best.pt")
+    home = Home(folder, task)
+    if home.is_whole(path):
+        home.output.mkdir(parents=True, exist_ok=True)
+        return outputs.copy(home.output, target, path)
+    if _is_foreign(home.record):
+        raise BackendError(f"{ref.name} is a server in an image of its own: it has no output folder")
+    with _source(cluster, readers, ref, home, task) as source:
+        if source is not None:
+            return Transfer(cluster(), source, path, target, home.output, progress or _silent).run()
+    return _remains(ref, home, task, target, path)
+
+
+@contextmanager
+def _source(
+    cluster: Callable[[], Cluster], readers: Callable[[], Readers], ref: RunRef, home: Home, task: int
+) -> Iterator[Source | None]:
+    """Give a container that sees what the task left, None where there is none any more."""
+    living = _living(cluster(), ref)
+    if not home.has_volume:
+        found = home.pod in living
+        yield Source(home.pod, places.CONTAINER, f"{places.OUT}/{task}") if found else None
+        return
+    folder = f"{places.STORAGE}/{places.output_folder(ref.name, ref.uid)}/{task}"
+    if living:
+        yield Source(home.pod if home.pod in living else living[0], places.CONTAINER, folder)
+        return
+    with readers().reader(ref, home.record) as pod:
+        yield Source(pod, READER, folder)
+
+
+def _living(cluster: Cluster, ref: RunRef) -> list[str]:
+    """Return the pods of the run whose program runs."""
+    found = []
+    for pod in cluster.list("Pod", labels=marks.selector(uid=ref.uid)).items:
+        seen = {one["name"]: one for one in pod.get("status", {}).get("containerStatuses") or ()}
+        runs = "running" in (seen.get(places.CONTAINER, {}).get("state") or {})
+        if runs and "deletionTimestamp" not in pod["metadata"]:
+            found.append(str(pod["metadata"]["name"]))
+    return found
+
+
+def _remains(ref: RunRef, home: Home, task: int, target: Path, path: str) -> list[Path]:
+    """Copy what the mirror has. Raises BackendError that says what else there was, and why it cannot be had."""
+    if not home.has_ended:
+        raise BackendError(
+            f"task {task} of {ref.name} has no pod that runs now", hint="try again when it runs or has ended"
+        )
+    copied = outputs.copy(home.output, target, path) if (home.output / path).exists() else []
+    if missing := home.missing():
+        came = f"; {len(copied)} files that came are in {target}" if copied else ""
+        raise BackendError(f"of task {task} of {ref.name}: {missing}{came}", hint=_STORAGE)
+    return copied or outputs.copy(home.output, target, path)
+
+
+def _is_foreign(record: Mapping[str, Any]) -> bool:
+    """Return whether nothing of ours runs in the pods of this run."""
+    service = record.get("service")
+    if not service:
+        return False
+    from jupyter_gpudeploy.plan.program import preset
+
+    return preset(service["preset"]).container is not None
+
+
+def _balance(file: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(file.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found
+
+
+def _is_below(name: str, path: str) -> bool:
+    return not path or name == path or name.startswith(f"{path}/")
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return -1
+
+
+def _silent(_done: int, _total: int) -> None:
+    return
