@@ -1,8 +1,8 @@
 """B10: a pod's log is followed. One server sends 100,000 lines of about 110 bytes, each with the node's time stamp.
 
-Ours is the whole way into the run's folder: connection, chunks, stamps, what was taken before, file. The peers only read.
-The server is another process; what it sends is made beforehand, framed as the kubelet frames it: a chunk a line, or
-chunks of 32 KiB or 1 MiB.
+Ours is the whole way into the run's folder: connection, chunks, stamps, what was taken before, file. The peers only
+read. The server is another process; what it sends is made beforehand, framed as the kubelet frames it, a chunk a line,
+or in chunks of 32 KiB or 1 MiB.
 """
 
 from __future__ import annotations

@@ -57,7 +57,8 @@ class Run:
 
     def __repr__(self) -> str:
         summary = self.summary(log_lines=0, metrics=False)
-        return f"Run({self.name!r}, {summary.state}: {summary.progress}, {format_seconds(summary.seconds)})"
+        whose = f", of {summary.owner}" if summary.owner else ""
+        return f"Run({self.name!r}, {summary.state}: {summary.progress}, {format_seconds(summary.seconds)}{whose})"
 
     @property
     def name(self) -> str:
@@ -137,10 +138,12 @@ class Run:
                 log=self._last_lines(status, log_lines) if log_lines else (),
             )
         problems = self._collector.problems() if metrics else []
-        return summary._replace(notices=[*summary.notices, *problems, *self._own_notices(status)])
+        owner = self.owner or ""
+        notices = [*summary.notices, *problems, *self._own_notices(status, owner)]
+        return summary._replace(notices=notices, owner=owner)
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> Run:
-        """Wait until the run has ended; a server, until it is ready. Return the run itself.
+        """Wait until the run has ended; a server or a schedule, until it is ready. Return the run itself.
 
         Interrupting ends the waiting, never the run. Raises WaitTimeoutError after `timeout` seconds; with `check`,
         RunFailedError when it did not succeed.
@@ -387,7 +390,7 @@ class Run:
         return self._collector.best_task(metric["name"], metric["goal"]) if metric else None
 
     def _is_waited_for(self, status: Status) -> bool:
-        return status.state.is_final or (self.kind in ("server", "manual") and status.state is State.READY)
+        return status.state.is_final or status.state is State.READY
 
     def _failure_hint(self, status: Status) -> str:
         bad = next((task for task in status.tasks.values() if task.state in (State.FAILED, State.LOST)), None)
@@ -409,8 +412,7 @@ class Run:
         shown = min(started, key=lambda task: (order.get(task.state, 2), -(task.started or 0)))
         return self.logs(shown.task, tail=count).splitlines()[-count:]
 
-    def _own_notices(self, status: Status) -> list[str]:
-        owner = self.owner
+    def _own_notices(self, status: Status, owner: str) -> list[str]:
         notices = [f"belongs to {owner}: it can be seen, not changed"] if owner else []
         if not status.state.is_final and (stale := self._backend.stale(self.ref)):
             notices.append(stale)

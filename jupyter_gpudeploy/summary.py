@@ -37,7 +37,7 @@ class Summary(NamedTuple):
     """One run. `seconds` is its age, or how long it took; `gpu_hours` what its tasks held of GPUs.
 
     `tries` is how often a task that fails is started at most; `hint` an edit of the cell that would help; `images`
-    what its containers were made of, with digests.
+    what its containers were made of, with digests. `owner`: whose it is, where it is another person's.
     """
 
     name: str
@@ -60,6 +60,7 @@ class Summary(NamedTuple):
     tries: int = 1
     hint: str = ""
     images: Sequence[str] = ()
+    owner: str = ""
 
     @property
     def done(self) -> int:

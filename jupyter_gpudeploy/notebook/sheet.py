@@ -71,6 +71,7 @@ def listing(summaries: Sequence[Summary], left_out: int) -> Sheet:
         Column("done", tuple(_share(summary) for summary in summaries), numeric=True, rank=1),
         Column("time", tuple(rounded(summary.seconds, live=False) for summary in summaries), numeric=True, role="time"),
         Column("GPU h", tuple(f"{summary.gpu_hours:.2g}" for summary in summaries), numeric=True, rank=3),
+        Column("owner", tuple(clean(summary.owner) for summary in summaries), rank=2),
         Column("backend", tuple(clean(summary.backend) for summary in summaries), rank=4),
         Column("url", tuple(clean(summary.url or "") for summary in summaries), rank=5),
     )

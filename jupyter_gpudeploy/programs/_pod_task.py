@@ -62,12 +62,13 @@ class Place:
         return 1 + earlier + sum(failures)
 
     def task(self) -> Mapping[str, Any]:
-        """Return the record's entry of this pod. Raises IndexError."""
+        """Return the record's entry of this pod; of the nodes of a job, one each. Raises IndexError."""
         tasks: Sequence[Mapping[str, Any]] = self.record["tasks"]
         asked = self.given.get("GPUDEPLOY_TASK", "")
         if asked:
             return next((task for task in tasks if str(task["number"]) == asked), tasks[0])
-        return tasks[_number(self.given.get("JOB_COMPLETION_INDEX", "")) // self._nodes]
+        index = _number(self.given.get("JOB_COMPLETION_INDEX", ""))
+        return tasks[index] if self._nodes == 1 else {**tasks[0], "number": index, "name": f"node {index}"}
 
     @property
     def _nodes(self) -> int:
@@ -89,8 +90,7 @@ class Place:
         if record.get("service"):
             environment.update(PORT=self._port(), HOST=HOST)
         if self._nodes > 1:
-            rank = _number(given.get("JOB_COMPLETION_INDEX", "")) % self._nodes
-            environment.update(NODE_RANK=str(rank), NNODES=str(self._nodes))
+            environment.update(NODE_RANK=str(task["number"]), NNODES=str(self._nodes))
         number = task["number"]
         environment.update(
             GPUDEPLOY_RUN=self.uid,

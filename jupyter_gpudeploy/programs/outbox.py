@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK = 1 << 20
+_WRITTEN = 1 << 16
 _SHOWN = 10
 
 
@@ -37,7 +38,8 @@ def main() -> int:
     start = os.path.join(wish["folder"], wish["path"]).rstrip("/")
     try:
         if wish["action"] == "send":
-            send(start, wish["files"], sys.stdout.buffer)
+            with os.fdopen(1, "wb", _WRITTEN, closefd=False) as out:
+                send(start, wish["files"], out)
         else:
             found = listing(start, wish["folder"]) if wish["action"] == "list" else sums(start, wish["files"])
             for line in found:
@@ -93,7 +95,6 @@ def send(start: str, files: list[tuple[str, int]], out: BinaryIO) -> None:
         word, said = _send_content(_place(start, path), size, out)
         out.write(b"\0" * (-size % tarfile.BLOCKSIZE))
         out.write(tarfile.TarInfo.create_pax_global_header({"GPUDEPLOY." + word: said}))
-        out.flush()
     out.write(b"\0" * (2 * tarfile.BLOCKSIZE))
 
 

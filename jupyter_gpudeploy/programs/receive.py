@@ -7,7 +7,7 @@
 
 `put` is run in the waiting container by whoever has the files. An archive is in its place only when its content is what
 DIGEST says: of each member, in the order of their paths, path, mode and sha256. FOLDER may be on a volume that many
-pods share; then one upload serves them all. Standard library alone, Python 3.8 or later; `boot.py` lies beside it.
+pods share; then one upload serves them all. Standard library alone, Python 3.8 or later.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from boot import FOLDERS
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+FOLDERS = ("code", "work", "home")
 BUSY = 17
 """The exit code of `put` while another one is at work in the same container."""
 

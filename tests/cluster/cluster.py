@@ -44,9 +44,10 @@ class Cluster:
                 self._start_all()
 
     def prepare(self) -> None:
-        """Everything that `up` needs and that is kept: packages, programs, images. Takes minutes once."""
+        """Everything that `up` and the tests need and that is kept: packages, programs, images. Minutes, once."""
         with host.lock():
             self._prepare()
+            build.build(build.KWOK)
 
     def down(self) -> None:
         """End everything and delete what it wrote; built programs and images stay. Never raises for what is gone."""

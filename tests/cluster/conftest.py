@@ -102,7 +102,7 @@ def namespace(api: Any, request: pytest.FixtureRequest) -> Iterator[str]:
 def crds(request: pytest.FixtureRequest, cluster: Cluster | ForeignCluster) -> Iterator[tuple[str, ...]]:
     """Kinds of others while a module's tests run: the sets of crds.py that its constant CRDS names, or all.
 
-    Their controllers do not run. Argo's are large: they take the API server some ten seconds.
+    Their controllers do not run. Argo's are large: they take the API server 13-34 s on a busy machine.
     """
     _own(cluster)
     names = tuple(getattr(request.module, "CRDS", kinds_of_others.SETS))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 CGROUP = "gpudeploy"
 MEMORY_TO_SPARE = 8 << 20  # KiB
-# All pods together weigh as much as so many other programs of a busy machine; usual is one.
+# All pods together weigh as much as so many sessions of a busy machine; usual is one, and then they starve.
 WEIGHT = 8
 
 
@@ -42,7 +42,7 @@ def lock() -> Iterator[None]:
 def make_folder() -> None:
     """Make the folder of the running cluster, in memory where there is enough.
 
-    Unpacking images makes and deletes tens of thousands of files: a minute on a disk, seconds in memory.
+    Unpacking images makes tens of thousands of files, and `down` deletes them: slow on a disk (README.md has both).
     """
     folder = paths.run_dir()
     fresh = not folder.exists()
@@ -105,5 +105,3 @@ def remove_cgroups() -> None:
 
 def _groups() -> list[Path]:
     return [path.parent for place in system.hierarchies() for path in (place / CGROUP).rglob("cgroup.procs")]
-
-

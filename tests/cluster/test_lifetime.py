@@ -82,15 +82,17 @@ def jobs(client):
 
 def launched(process):
     """Wait until a process says that it has launched its run, and return the run's uid."""
+    said = []
     for text in process.stdout:
         if text.startswith("launched"):
             return text.split()[1]
-    raise AssertionError(f"it ended: {process.wait()}")
+        said.append(text)
+    raise AssertionError("".join(said))
 
 
 @pytest.mark.fault(40)
 def test_a_deadline_is_kept_by_the_cluster_when_the_kernel_is_killed(mine, client):
-    cell = "name: greedy\nmax_hours: 30s\nretries: 2\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(600)\n"
+    cell = "name: greedy\nmax_hours: 0.00834\nretries: 2\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(600)\n"
     process = mine.start(LAUNCH, cell, "600")
     try:
         launched(process)
@@ -140,7 +142,7 @@ def test_everything_is_in_the_copy_before_anything_is_deleted(mine, client, kube
 
 def test_replacing_frees_every_name_at_once(mine, client, monkeypatch):
     monkeypatch.setenv("TOKEN_OF_THE_TEST", "a-secret-of-the-test")
-    head = "name: web\nserve: command\nport: 8000\nsecrets: {A: env:TOKEN_OF_THE_TEST}\nrun: python -m http.server 8000\n"
+    head = "name: web\nserve: command\nport: 8000\nsecrets: {A: env:TOKEN_OF_THE_TEST}\nrun: python -m http.server {port}\n"
     first = launch(head, backend="kubernetes")
     for number in range(2):
         again = launch(f"{head}env: {{N: '{number}'}}\n", backend="kubernetes", replace=True)
@@ -193,7 +195,7 @@ def test_a_launch_that_was_killed_halfway_is_completed_by_the_next_one(mine, cli
     assert process.returncode == -9
     (root,) = client.list("ConfigMap", labels=marks.selector(part=marks.ROOT)).items
     assert not jobs(client)
-    run = launch(cell, backend="kubernetes").wait(PATIENCE)
+    run = launch(cell, backend="kubernetes", base_dir=mine.folder).wait(PATIENCE)
     assert (run.uid, run.logs(), run.state) == (root["metadata"]["uid"], "once", State.SUCCEEDED)
     assert len(client.list("Pod").items) == 1
 
@@ -222,7 +224,7 @@ def test_another_living_kernel_that_drives_the_run_is_named(mine):
         assert any("also driven by" in notice for notice in run.summary().notices)
     finally:
         kill(process)
-    assert run.driver is None
+    until(lambda: run.driver is None)
     run.stop(0)
 
 
@@ -283,3 +285,31 @@ def test_what_is_no_job_has_nothing_to_pause(mine):
         run.pause()
     assert run.parallelism == 1
     run.stop(0)
+
+
+@pytest.mark.fault(40)
+@pytest.mark.parametrize("cell", ["mode: manual\n", "serve: command\nrun: python -m http.server {port}\n"])
+def test_the_cluster_ends_what_never_ends_by_itself_after_its_max_hours(mine, client, cell):
+    process = mine.start(LAUNCH, f"name: held\nmax_hours: 0.006\n{cell}", "600")
+    try:
+        uid = launched(process)
+        run = attach("held")
+        until(lambda: run.state is State.READY)
+    finally:
+        kill(process)
+    assert run.uid == uid
+    until(lambda: all(one["status"].get("phase") in ("Failed", "Succeeded") for one in client.list("Pod").items))
+    until(lambda: run.is_over)
+    assert (run.state, run.status().reason) == (State.STOPPED, "max_hours is over (22 s)")
+
+
+def test_a_server_with_max_hours_serves_restarts_and_stops_as_any_other(mine, client):
+    run = launch("name: held\nmax_hours: 1\nserve: command\nrun: python -m http.server {port}\n", backend="kubernetes")
+    assert run.wait(PATIENCE).request("/").status == 200
+    (pod,) = client.list("Pod").items
+    client.delete("Pod", pod["metadata"]["name"], grace_seconds=0)
+    until(lambda: run.status().tasks[0].attempt == 2 and run.state is State.READY)
+    assert run.request("/").status == 200
+    assert run.stop(1).state is State.STOPPED
+    run.remove(yes=True)
+    assert not jobs(client)

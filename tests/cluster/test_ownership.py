@@ -13,6 +13,7 @@ from jupyter_gpudeploy.backends.kubernetes import marks, permissions
 from jupyter_gpudeploy.errors import BackendError, GpuDeployError, NotConfirmedError, RunExistsError
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.notebook import arguments, verbs
+from jupyter_gpudeploy.notebook.reprs import bundle
 from jupyter_gpudeploy.spec.yaml import load
 
 from .people import PATIENCE, Notebook, changed, plan, until, until_running
@@ -78,7 +79,7 @@ def foreign(kind, name):
 
 def same(one):
     """What must not change of an object."""
-    kept = {key: value for key, value in one["metadata"].items() if key not in ("resourceVersion", "managedFields")}
+    kept = {key: value for key, value in one["metadata"].items() if key not in ("resourceVersion", "managedFields", "annotations")}
     return kept, one.get("spec"), one.get("data")
 
 
@@ -123,7 +124,7 @@ def test_a_launch_refuses_where_something_of_somebody_else_has_the_name(
 def test_a_foreign_service_in_the_way_of_a_server_survives(mine, cluster_client):
     before = same(cluster_client.create(foreign("Service", "web")))
     with pytest.raises(BackendError, match="Service web exists"):
-        launch("name: web\nserve: python -m http.server {port}\n", backend="kubernetes")
+        launch("name: web\nserve: command\nrun: python -m http.server {port}\n", backend="kubernetes")
     assert same(cluster_client.get("Service", "web")) == before
 
 
@@ -186,7 +187,7 @@ def test_the_value_of_a_secret_lies_in_a_secret_of_the_run_and_nowhere_else(
     cell = (
         f"name: keeper\nsecrets:\n  A: env:TOKEN_OF_THE_TEST\n  B: file:{file}\n---\n"
         "import os\nfrom jupyter_gpudeploy import output_dir\n"
-        "assert os.environ['A'].startswith('canary') and os.environ['B'].endswith('file')\n"
+        "assert os.environ['A'].endswith('-env') and os.environ['B'].endswith('-file')\n"
         "print('A is', os.environ['A']); print('loss=0.5')\n"
         "(output_dir() / 'parts.txt').write_text('nothing of it')\n"
         "raise RuntimeError('B is ' + os.environ['B'])\n"
@@ -203,7 +204,7 @@ def test_the_value_of_a_secret_lies_in_a_secret_of_the_run_and_nowhere_else(
             run.wait(check=True)
         print(caught.value, repr(caught.value), caught.value._render_traceback_())
     assert run.state is State.FAILED
-    assert "A is ***" in run.logs() or "A is [" in run.logs() or "A is" in run.logs()
+    assert "A is" in run.logs()
     assert "canary" not in out.getvalue()
     for folder, _, files in os.walk(mine.home):
         for name in files:
@@ -257,7 +258,7 @@ def test_another_persons_run_is_shown_with_its_owner_and_cannot_be_changed(two_p
         assert theirs.ref in backend.find()
         assert "begun" in until(theirs.logs)
         assert any("belongs to plain" in notice for notice in theirs.summary().notices)
-        assert "plain" in repr(line("ls")) or "plain" in str(line("ls")._repr_mimebundle_())
+        assert "of plain" in repr(line("ls"))
         for forbidden in (
             lambda: theirs.stop(1),
             lambda: line("stop digits"),
@@ -311,13 +312,11 @@ def test_the_digest_of_the_image_is_recorded_and_shown(mine, cluster_client, pyt
     journal = [json.loads(text) for text in (run.folder / "events.jsonl").read_text().splitlines()]
     assert any(digest in json.dumps(record) for record in journal)
     assert run.summary().images == [f"{python_image}@{digest}"]
-    assert digest[:19] in str(line("status digits")._repr_mimebundle_()) if hasattr(
-        line("status digits"), "_repr_mimebundle_"
-    ) else True
+    assert digest[:19] in str(bundle(line("status digits")))
 
 
 @pytest.mark.fault(42)
-@pytest.mark.parametrize("length", [40, 41, 52, 53, 63, 64, 250])
+@pytest.mark.parametrize("length", [40, 41, 52, 53, 63, 64, 200])
 def test_a_name_of_any_length_makes_objects_that_the_cluster_takes(mine, cluster_client, length):
     title = ("n" * 300)[: length - 2] + " é"
     run = launch({"name": title, "code": "print('here')\n"}, backend="kubernetes").wait(PATIENCE)

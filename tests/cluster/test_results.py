@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -144,3 +147,66 @@ def test_a_reader_goes_though_the_download_is_interrupted(person, claim, api, na
     until("the reader is gone", lambda: not readers(api, namespace))
     run.download(tmp_path / "a", 0)
     assert sha(tmp_path / "a/deep/model.bin") == run.logs(0)
+
+
+USE = "import hashlib, pathlib\nprint(hashlib.sha256(pathlib.Path('data/big.bin').read_bytes()).hexdigest())\n"
+
+
+@pytest.fixture
+def big(person):
+    """A file of the notebook's folder that no ConfigMap holds."""
+    (person / "data").mkdir()
+    (person / "data/big.bin").write_bytes(os.urandom(20_000_000))
+    return person / "data/big.bin"
+
+
+@pytest.mark.timeout(300)
+def test_what_configmaps_do_not_hold_is_uploaded_to_the_pod(person, big):
+    run = launch(f"name: heavy\nupload: [data]\n---\n{USE}", person).wait(PATIENCE)
+    assert run.state is State.SUCCEEDED, run.status()
+    assert run.logs(0) == sha(big)
+    assert any("uploaded 1 file, 19.1 MiB" in notice.message for notice in run.status().notices)
+
+
+@pytest.mark.timeout(300)
+def test_with_a_volume_one_upload_serves_all_trials(person, big, claim, namespace):
+    cell = f"name: many\nupload: [data]\nstorage: {claim}\nparameters: {{x: [1, 2, 3]}}\nparallelism: 3\n---\n{USE}"
+    run = launch(cell, person).wait(PATIENCE)
+    assert run.state is State.SUCCEEDED, run.status()
+    assert [run.logs(task) for task in range(3)] == [sha(big)] * 3
+    kept = list((Path("/var/lib/gpudeploy-cluster/volumes") / namespace / "code").iterdir())
+    assert [file.suffix for file in kept] == [".gz"]
+    assert sum("uploaded" in notice.message for notice in run.status().notices) == 1
+    again = launch(cell.replace("many", "again"), person).wait(PATIENCE)
+    assert again.state is State.SUCCEEDED
+    assert not any("uploaded" in notice.message for notice in again.status().notices)
+
+
+KILLED = """
+import os, signal, sys
+from jupyter_gpudeploy import launching
+from jupyter_gpudeploy.backends.kubernetes import uploads
+
+framed = uploads.framed
+
+def half(pieces):
+    for number, piece in enumerate(framed(pieces)):
+        if number == 10:
+            os.kill(os.getpid(), signal.SIGKILL)
+        yield piece
+
+uploads.framed = half
+launching.launch(sys.argv[1], base_dir=sys.argv[2], backend="kubernetes").wait(100)
+"""
+
+
+@pytest.mark.timeout(300)
+def test_a_kernel_killed_in_the_middle_of_an_upload_is_followed_by_the_next(person, big):
+    cell = f"name: killed\nupload: [data]\n---\n{USE}"
+    done = subprocess.run([sys.executable, "-c", KILLED, cell, str(person)], check=False, timeout=PATIENCE)
+    assert done.returncode == -9
+    run = launch(cell, person)
+    assert run.origin == "found"
+    run.wait(PATIENCE)
+    assert run.state is State.SUCCEEDED, run.status()
+    assert run.logs(0) == sha(big)

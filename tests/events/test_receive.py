@@ -286,3 +286,15 @@ def test_a_pod_cannot_flood_the_journal(folder):
     ]
     assert len(events) <= 10_000
     assert all(len(event.message) <= 2000 and event.level == "warning" for event in events)
+
+
+def test_what_was_sent_and_what_was_not_is_kept_beside_the_results(tmp_path):
+
+    folder = RunFolder(tmp_path)
+    receiver = Receiver(folder, 3)
+    told = {"attempt": 2, "files": [["a", 1, "f" * 64]], "left": [["b", 9]], "left_count": 1, "left_size": 9}
+    assert not receiver.receive(Record("outputs", {**told, "more": "x"}))
+    assert json.loads(folder.balance_file(3).read_text()) == told
+    (notice,) = receiver.receive(Record("outputs", {**told, "files": [["a"]]}))
+    assert "was not kept" in notice.message
+    assert json.loads(folder.balance_file(3).read_text()) == told

@@ -361,6 +361,11 @@ with open("history.csv", "w") as stream:
     assert len(pod.events) == 1
     found = {path.relative_to(out).as_posix(): path for path in out.rglob("*") if not path.is_dir()}
     assert sorted(found) == ["deep/empty", "deep/model.bin", "history.csv", "rows.jsonl", "scores.json"]
+    balance = json.loads(folder.balance_file(0).read_text())
+    assert balance["left"] == [["huge.bin", 2_000_000]]
+    assert [(name, size) for name, size, _ in sorted(balance["files"])] == [
+        ("deep/empty", 0), ("deep/model.bin", 76_800), ("rows.jsonl", 600_000)
+    ]  # fmt: skip
     for name, path in found.items():
         original = pod.root / ("work" if name in ("history.csv", "scores.json") else "out/0") / name
         assert path.read_bytes() == original.read_bytes(), name

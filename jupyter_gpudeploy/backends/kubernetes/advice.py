@@ -79,9 +79,6 @@ def _left_out(plan: Plan, options: ClusterOptions) -> Iterator[Note]:
         yield Note("warning", "requirements", message, "image: one that has them")
     if server is not None and options.upload:
         yield Note("warning", "upload", "a server of its own image gets no files", "storage: claim:NAME holds models")
-    if plan.kind in ("server", "manual") and plan.max_seconds:
-        message = f"Kubernetes sets a {plan.kind} no end: it is ended by a kernel that shows it"
-        yield Note("warning", "max_hours", message, "stop it by hand, or make it a job")
 
 
 def _chosen(plan: Plan, options: ClusterOptions) -> Iterator[Note]:

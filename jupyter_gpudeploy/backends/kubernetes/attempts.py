@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jupyter_gpudeploy.backends.kubernetes.facts import end_of
 from jupyter_gpudeploy.events.types import State
+from jupyter_gpudeploy.quantities import format_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,7 +85,10 @@ class Attempt:
 
 
 class Surroundings:
-    """What the run as a whole knows, for its tasks: the Job, a request to stop, the clock."""
+    """What the run as a whole knows, for its tasks: the Job, a request to stop, the clock.
+
+    `fired`: when a schedule fired last and True, or when it was made and False; 0 before that is known.
+    """
 
     def __init__(self, record: Mapping[str, Any], reason_of: Callable[[str], Reason]) -> None:
         self.kind: str = record["kind"]
@@ -92,13 +97,51 @@ class Surroundings:
         self.reason_of = reason_of
         self.job: JobFacts | None = None
         self.deployment = ""
-        self.is_stopping = False
+        self.is_asked_to_stop = False
+        self.has_expired = False
         self.is_quiet = False
-        self.is_scheduled = bool((record.get("cluster") or {}).get("schedule"))
+        self.schedule: str = (record.get("cluster") or {}).get("schedule") or ""
+        self.time_zone: str = (record.get("cluster") or {}).get("time_zone") or ""
+        self.fired = (0.0, False)
         self.evicted: dict[str, str] = {}
-        self.failed_machines: dict[int, str] = {}
+        self.nodes = int((record.get("cluster") or {}).get("nodes") or 1)
+        self._failed_nodes: dict[int, tuple[float, str]] = {}
         self.clock = 0.0
         self.monotonic = 0.0
+
+    def see_node(self, number: int, pod: PodFacts) -> None:
+        """Take in the pod of a node of a job of several, which fail together."""
+        if self.nodes == 1:
+            return
+        if pod.exit is None and not pod.gone:
+            self._failed_nodes.pop(number, None)
+        elif pod.exit is not None and pod.exit.code and pod.deleted is None:
+            failed = pod.exit.finished or self.clock, end_of(pod, pod.exit)
+            self._failed_nodes[number] = max(failed, self._failed_nodes.get(number, failed))
+
+    def failed_node(self, but: int) -> str:
+        """Return which other node failed first, and how; empty where none did."""
+        found = min(((*why, number) for number, why in self._failed_nodes.items() if number != but), default=None)
+        return f"node {found[2]}: {found[1]}" if found else ""
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the clock starts it, again and again."""
+        return bool(self.schedule)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether it is to end: it was asked to, or the Job of a server or an environment is over."""
+        return self.is_asked_to_stop or self.has_expired
+
+    @property
+    def why_expired(self) -> str:
+        """Why the Job of a server or an environment is over; empty while it is not, or was asked to stop."""
+        if not self.has_expired or self.is_asked_to_stop or self.job is None:
+            return ""
+        if self.job.conditions.get("Failed", ("",))[0] == "DeadlineExceeded" and self.max_seconds:
+            return f"max_hours is over ({format_seconds(self.max_seconds)})"
+        return "it ended by itself" if "Complete" in self.job.conditions else "its Job has ended"
 
     @property
     def is_batch(self) -> bool:

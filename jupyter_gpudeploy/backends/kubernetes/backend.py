@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import logging
 import os
 import shutil
 import threading
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef, Upload
 from jupyter_gpudeploy.backends.kubernetes import control, keeping, launch, marks, places
+from jupyter_gpudeploy.backends.kubernetes.client_errors import UnreachableError
 from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place, place_of
 from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
 from jupyter_gpudeploy.backends.kubernetes.reach import LIVING
@@ -37,10 +39,12 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.plan.types import Note, Plan
     from jupyter_gpudeploy.sources.base import MetricSource
 
+_LOG = logging.getLogger(__name__)
 _CAUGHT_UP_SECONDS = 5.0
 _OFFLINE_SECONDS = 10.0
 _DRIVER_SECONDS = 15.0
 _HARVEST_SECONDS = 60.0
+_LOOK_SECONDS = 0.05
 _BATCH = ("job", "sweep")
 
 
@@ -100,7 +104,8 @@ class KubernetesBackend:
         folder = place.folder_of(root.ref) or place.make(root.ref, root.files)
         if key:
             write_atomically(folder.key_file, key)
-        self._follow(cluster, folder, root.ref, left_out)
+        is_old = time.time() - root.ref.created > _CAUGHT_UP_SECONDS
+        self._follow(cluster, folder, root.ref, left_out, patience=_CAUGHT_UP_SECONDS if is_old else 0)
         if rendering.upload is not None:
             self._send(cluster, folder, root.ref, rendering.upload)
         return root.ref
@@ -132,7 +137,7 @@ class KubernetesBackend:
                 hint = "it was removed or replaced"
                 raise RunNotFoundError(f"the run {ref.name!r} ({ref.uid}) is not in {ref.place}", hint=hint)
             folder = place.make(root.ref, root.files)
-        if ref.uid not in self._mirrors and not history.has_final_record(folder.events_file):
+        if not self._is_followed(ref) and not history.has_final_record(folder.events_file):
             try:
                 self._follow(self._cluster_of(ref), folder, ref)
             except BackendError:
@@ -189,10 +194,12 @@ class KubernetesBackend:
 
     def examine(self, cluster: str | None = None, namespace: str | None = None) -> Report:
         """Ask the cluster what it is and what we may do there."""
+        from jupyter_gpudeploy.backends.kubernetes.connect import connect
         from jupyter_gpudeploy.backends.kubernetes.doctor import examine
 
         try:
-            return examine(self._connect(cluster, namespace)[0])
+            with connect(cluster, namespace) as found:  # what another connection has asked before may be over
+                return examine(found)
         except BackendError as error:
             return Report(
                 cluster or "Kubernetes", (Section("Connection", (Row("error", error.message, "", error.hint),)),)
@@ -234,7 +241,10 @@ class KubernetesBackend:
             raise BackendError(f"{ref.name} was not stopped: there is nothing to resume", hint="launch it anew")
         self._release(ref)
         control.proceed(cluster, ref, int((root.record.get("cluster") or {}).get("replicas") or 1))
-        self._follow(cluster, folder, ref)
+        self._follow(cluster, folder, ref, anew=True)
+        deadline = time.monotonic() + _CAUGHT_UP_SECONDS  # another process may hold the mirror
+        while history.has_final_record(folder.events_file) and time.monotonic() < deadline:
+            time.sleep(_LOOK_SECONDS)
 
     def stop(self, ref: RunRef, grace_seconds: float = 10) -> None:
         """Ask for the end, and return at once."""
@@ -297,14 +307,17 @@ class KubernetesBackend:
         """Change it on the living Job."""
         if count < 1:
             raise BackendError(f"{ref.name}: parallelism must be 1 or more, not {count}", hint="pause lets nothing run")
+        self._must_live(ref)
         control.set_parallelism(self._cluster_of(ref), ref, count)
 
     def pause(self, ref: RunRef) -> None:
         """Suspend the Job: its pods are ended, and begin anew later."""
+        self._must_live(ref)
         control.pause(self._cluster_of(ref), ref, is_paused=True)
 
     def unpause(self, ref: RunRef) -> None:
         """Let a suspended Job go on."""
+        self._must_live(ref)
         control.pause(self._cluster_of(ref), ref, is_paused=False)
 
     def archive(self, ref: RunRef) -> None:
@@ -390,7 +403,9 @@ class KubernetesBackend:
         try:
             cluster, _ = self._connect(place.cluster, place.namespace)
             roots = cluster.list("ConfigMap", labels=marks.selector(part=marks.ROOT)).items
-        except BackendError:
+        except BackendError as error:
+            if not isinstance(error, UnreachableError):  # it answered, and what it said helps
+                _LOG.warning("%s", error)
             self._unreachable[str(place)] = time.monotonic()
             return [*mirrored.values()]
         there = []
@@ -399,23 +414,47 @@ class KubernetesBackend:
                 there.append(launch.ref_of(body, str(place)))
             except BROKEN:
                 continue
-        return [*{**mirrored, **{ref.uid: ref for ref in there}}.values()]
+        known = {ref.uid: ref for ref in there}
+        gone = [ref for uid, ref in mirrored.items() if uid not in known and ref.owner not in ("", cluster.user)]
+        for ref in gone:  # another person removed it: there is nothing to see any more
+            del mirrored[ref.uid]
+        return [*{**mirrored, **known}.values()]
 
     def _is_silent(self, place: str) -> bool:
         """Whether this cluster did not answer a moment ago."""
         return time.monotonic() - self._unreachable.get(place, -_OFFLINE_SECONDS) < _OFFLINE_SECONDS
 
-    def _follow(self, cluster: Cluster, folder: MirrorFolder, ref: RunRef, notices: Sequence[str] = ()) -> None:
-        """Keep the mirror of a run up to date from now on; return when it has caught up, or could not for 5 s."""
+    def _must_live(self, ref: RunRef) -> None:
+        if history.has_final_record(self.folder(ref).events_file):
+            raise BackendError(f"{ref.name} has ended", hint="launch it anew, or resume it")
+
+    def _is_followed(self, ref: RunRef) -> bool:
+        mirror = self._mirrors.get(ref.uid)
+        return mirror is not None and not mirror.is_over
+
+    def _follow(
+        self,
+        cluster: Cluster,
+        folder: MirrorFolder,
+        ref: RunRef,
+        notices: Sequence[str] = (),
+        *,
+        anew: bool = False,
+        patience: float = _CAUGHT_UP_SECONDS,
+    ) -> None:
+        """Keep the mirror of a run up to date from now on; return when it has caught up, or could not in `patience`.
+
+        `anew`: also that of a run that has ended, because it goes on.
+        """
         from jupyter_gpudeploy.backends.kubernetes.diagnose import explain
         from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
 
         with self._lock:
-            if ref.uid in self._mirrors or history.has_final_record(folder.events_file):
+            if self._is_followed(ref) or (history.has_final_record(folder.events_file) and not anew):
                 return
             mirror = self._mirrors[ref.uid] = Mirror(cluster, folder, ref, folder.record(), explain=explain)
             mirror.start()
-        mirror.wait_caught_up(_CAUGHT_UP_SECONDS)
+        mirror.wait_caught_up(patience)
         for notice in notices:
             mirror.note(notice, None)
 
@@ -460,7 +499,11 @@ class KubernetesBackend:
         folder = self.folder(ref)
         mirror = self._mirrors.get(ref.uid)
         if mirror is not None and not history.has_final_record(folder.events_file):
-            mirror.wait_caught_up(_HARVEST_SECONDS)
+            mirror.wait_caught_up(_CAUGHT_UP_SECONDS)
+            deadline = time.monotonic() + _HARVEST_SECONDS
+            is_alive = control.is_alive(self._cluster_of(ref), ref)
+            while not is_alive and not history.has_final_record(folder.events_file) and time.monotonic() < deadline:
+                time.sleep(_LOOK_SECONDS)  # its logs are read to their end first
         if not history.has_final_record(folder.events_file) and self.lost(ref) is None:
             raise BackendError(f"{ref.name} is alive and cannot be {verb}", hint="stop it first")
         return folder

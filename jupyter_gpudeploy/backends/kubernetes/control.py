@@ -43,6 +43,20 @@ def stop(cluster: Cluster, ref: RunRef, grace_seconds: float) -> None:
             continue
 
 
+def is_alive(cluster: Cluster, ref: RunRef) -> bool:
+    """Return whether any pod of a run lives, or more are to come."""
+    pods = cluster.list("Pod", labels=marks.selector(uid=ref.uid)).items
+    if any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in pods):
+        return True
+    if "Job" not in _kinds(cluster, ref):
+        return False
+    try:
+        _job(cluster, ref)
+    except BackendError:
+        return False
+    return True
+
+
 def proceed(cluster: Cluster, ref: RunRef, replicas: int = 1) -> None:
     """Take a stop back: what has not ended starts again; a server with so many replicas."""
     root = places.root_name(ref.name)
@@ -112,8 +126,7 @@ def _job(cluster: Cluster, ref: RunRef) -> dict[str, Any]:
         job = {}
     if not marks.is_ours(job, uid=ref.uid):
         raise BackendError(f"{ref.name} has no Job that could be changed", hint="only jobs and sweeps have one")
-    ends = job.get("status", {}).get("conditions") or ()
-    if any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in ends):
+    if _has_ended(job):
         raise BackendError(f"{ref.name} has ended", hint="launch it anew")
     return job
 
@@ -162,3 +175,18 @@ def _set_running(cluster: Cluster, ref: RunRef, *, replicas: int) -> None:
             continue
         wanted: dict[str, Any] = {"replicas": replicas} if kind == "Deployment" else {"suspend": replicas == 0}
         cluster.patch(kind, ref.name, {"metadata": {"uid": body["metadata"]["uid"]}, "spec": wanted})
+        if kind == "CronJob":
+            _set_round(cluster, ref, wanted)
+
+
+def _set_round(cluster: Cluster, ref: RunRef, wanted: dict[str, Any]) -> None:
+    """Let what a schedule has started go on, or not."""
+    for job in cluster.list("Job", labels=marks.selector(uid=ref.uid)).items:
+        if not _has_ended(job):
+            metadata = job["metadata"]
+            cluster.patch("Job", metadata["name"], {"metadata": {"uid": metadata["uid"]}, "spec": wanted})
+
+
+def _has_ended(job: dict[str, Any]) -> bool:
+    ends = job.get("status", {}).get("conditions") or ()
+    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in ends)

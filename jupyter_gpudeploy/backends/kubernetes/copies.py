@@ -11,7 +11,6 @@ import os
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
 from jupyter_gpudeploy.backends.kubernetes.positions import Position, Positions
 from jupyter_gpudeploy.backends.kubernetes.stamps import Taken, Unstamper
 from jupyter_gpudeploy.events.receive import Receiver
@@ -41,19 +40,21 @@ class Written(NamedTuple):
 class LogCopy:
     """One attempt's log. `restore` before the first `begin`; one stream of the container's log after the other.
 
-    `token` marks the records of the run; `executes`: the pod is a manual run's, which executes commands.
+    `token` marks the records of the run; `executes`: the pod is a manual run's, which executes commands; `renumbers`:
+    it counts its attempts anew, as each round of a schedule does.
 
     Raises OSError when the disk is full: `restore` then goes back to the last position. One thread at a time.
     """
 
-    def __init__(self, folder: RunFolder, task: int, attempt: int, token: str, *, executes: bool = False) -> None:
+    def __init__(self, folder: RunFolder, task: int, attempt: int, token: str, *, executes: bool = False, renumbers: bool = False) -> None:
         self._folder = folder
         self._task = task
         self._attempt = attempt
-        self._file = _file_of(folder, task, attempt)
+        self._file = folder.log_file(task, attempt)
         self._positions = Positions(self._file)
         self._token = token
         self._executes = executes
+        self._renumbers = renumbers
         self._receiver = Receiver(folder, task, executes=executes)
         self._events: list[Event] = []
         self._decoder = Decoder(token)
@@ -81,6 +82,11 @@ class LogCopy:
         return self._lines > 0
 
     @property
+    def is_past(self) -> bool:
+        """Whether the stream has brought all that was copied before."""
+        return self._stream is not None and self._stream.is_past
+
+    @property
     def pending(self) -> bytes:
         """The beginning of a line whose end the stream has not brought."""
         return self._stream.pending if self._stream is not None else b""
@@ -92,7 +98,7 @@ class LogCopy:
         """
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for attempt in range(1, self._attempt):
-            _file_of(self._folder, self._task, attempt).touch(mode=0o600)
+            self._folder.log_file(self._task, attempt).touch(mode=0o600)
         owner = self._positions.owner()
         if owner is not None and owner[0] != pod_uid:
             for file in (self._file, self._positions.file):
@@ -165,7 +171,16 @@ class LogCopy:
     def _take(self, record: Record) -> None:
         if record.kind == "ended" and isinstance(record.payload, dict) and "exec" not in record.payload:
             self.end = record.payload
-        self._events += self._receiver.receive(record)
+        self._events += self._receiver.receive(self._renumbered(record) if self._renumbers else record)
+
+    def _renumbered(self, record: Record) -> Record:
+        """Return a record as one of this attempt, whatever number the pod gave it."""
+        if not isinstance(record.payload, dict):
+            return record
+        mine, payload = {"attempt": self._attempt}, dict(record.payload)
+        if isinstance(payload.get("rows"), list):
+            payload["rows"] = [{**row, **mine} if isinstance(row, dict) else row for row in payload["rows"]]
+        return record._replace(payload={**payload, **mine} if "attempt" in payload else payload)
 
     def _take_events(self) -> list[Event]:
         events, self._events = self._events, []
@@ -195,13 +210,6 @@ class LogCopy:
         if position.taken != self._kept.taken:
             self._positions.append(position)
         self._kept, self._kept_at = position, time.monotonic()
-
-
-def _file_of(folder: RunFolder, task: int, attempt: int) -> Path:
-    """Return the log of an attempt; that of a further machine of a task has a name of its own beside it."""
-    machine, task = divmod(task, MACHINES)
-    file = folder.log_file(task, attempt)
-    return file.with_name(f"{file.stem}.machine{machine}{file.suffix}") if machine else file
 
 
 def _cut(file: Path, size: int) -> None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 INDEX = "batch.kubernetes.io/job-completion-index"
 _FAILURES = ("batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count")
 _RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
+_JOB = "batch.kubernetes.io/controller-uid"
 _OOM_KILLED = "OOMKilled"
 _SIGNALLED = 128
 
@@ -43,7 +44,7 @@ class PodFacts(NamedTuple):
     container was started again; `exit`: the end of the last one started, `previous` that of the one before it.
     `waiting`: (reason, message) of a container that does not run, an init container's before the main one's. `setup`:
     it failed before its main container began, and `container` and `exit` are the init container's. `gone`: it was
-    deleted and is no more. `image`: what it runs, with the digest that the node has of it.
+    deleted and is no more. `image`: what it runs, with the digest that the node has of it. `job`: the uid of its Job.
     """
 
     uid: str
@@ -71,6 +72,7 @@ class PodFacts(NamedTuple):
     setup: bool = False
     gone: bool = False
     image: str = ""
+    job: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -143,6 +145,7 @@ def pod_facts(pod: Mapping[str, Any], *, gone: bool = False) -> PodFacts:
         setup=failed is not None,
         gone=gone,
         image=_image(main.get("image", ""), seen.get("imageID", "")),
+        job=labels.get(_JOB, ""),
     )
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 READ_BYTES = 1 << 16
 _TRIES = 3
 _CONFIRMED = 2
+_CONFIRM_SECONDS = 0.2
+_SHORT_ENDS = 50
 _QUIET_SECONDS = 0.3
 
 
@@ -60,12 +62,13 @@ class How(enum.Enum):
 
 
 class Reading(NamedTuple):
-    """What one stream brought: how it ended, lines that are new, and what went wrong."""
+    """What one stream brought: how it ended, lines that are new, what went wrong, and bytes in all."""
 
     how: How
     lines: int = 0
     why: str = ""
     pause: float = 0.0
+    size: int = 0
 
 
 class PodLog:
@@ -82,7 +85,7 @@ class PodLog:
         self._lock = threading.Lock()
         self._stream: Any = None
         self._is_restored = False
-        self._tries = 0
+        self._tries = self._short_ends = 0
         self._quiet_ends: list[bytes] = []
         self.order = order
         self.copy = copy
@@ -159,21 +162,33 @@ class PodLog:
     def _after_the_end(self, reading: Reading) -> float:
         """The container had ended before the stream was opened: a stream that ended has brought all there is."""
         if reading.how is How.END:
-            self._tries = 0
-            if reading.lines:
-                self._quiet_ends.clear()
-            self._quiet_ends.append(self.copy.pending)
-            is_told = self.copy.end is not None and not self.copy.pending
-            is_quiet = not reading.lines and len(set(self._quiet_ends[-_CONFIRMED:])) == 1
-            if is_told or (is_quiet and (len(self._quiet_ends) >= _CONFIRMED or not self.copy.pending)):
-                self._finish()
-            return 0.0
+            return self._after_an_end(reading)
         if reading.how is How.BROKEN:
             return 0.25 * 2.0**self.pauses
         self._tries += reading.how is not How.FULL
         if reading.how is How.GONE or self._tries >= _TRIES:
             self._give_up(reading.why)
         return max(reading.pause, 0.5 * 4.0**self._tries)
+
+    def _after_an_end(self, reading: Reading) -> float:
+        """Decide whether a stream that ended brought all: the API server ends one as well when it has lost the node.
+
+        The pod's own last word tells; else that nothing new came several times, each time after what was copied before.
+        """
+        if self.copy.end is not None and not self.copy.pending:
+            self._finish()
+            return 0.0
+        if reading.lines or not (self.copy.is_past or not reading.size):
+            self._quiet_ends.clear()
+            self._short_ends += not reading.lines
+        else:
+            self._quiet_ends.append(self.copy.pending)
+        needed = _CONFIRMED if self.copy.is_past else _CONFIRMED + 1
+        if len(self._quiet_ends) >= needed and len(set(self._quiet_ends[-needed:])) == 1:
+            self._finish()
+        elif self._short_ends >= _SHORT_ENDS:
+            self._give_up("it was never sent to its end")
+        return 0.0 if reading.lines else _CONFIRM_SECONDS
 
     def _is_complete(self) -> bool:
         """Take up what is there already; return whether that is all."""
@@ -227,7 +242,7 @@ class PodLog:
     def _drain(self, stream: Any) -> Reading:  # noqa: ANN401 - a LogStream
         """Copy what the stream brings until it ends."""
         begun = time.monotonic()
-        lines = 0
+        lines = size = 0
         try:
             with self._lock:
                 if self.is_closed:
@@ -235,6 +250,7 @@ class PodLog:
                 self.copy.begin()
             while data := stream.read(READ_BYTES):
                 lines += self._write(data)
+                size += len(data)
         except UnreachableError as error:
             return Reading(How.BROKEN, lines, error.message)
         except OSError as error:
@@ -243,7 +259,7 @@ class PodLog:
             self.listener.note(f"{error.strerror}: logging paused, the task goes on", self.order.task)
             return Reading(How.FULL, lines, str(error.strerror), 5.0)
         self.looked_at = max(begun, self.looked_at)
-        return Reading(How.BROKEN if stream.closed else How.END, lines)  # closed: by `nudge`, not by the server
+        return Reading(How.BROKEN if stream.closed else How.END, lines, size=size)  # closed: by `nudge`
 
     def _write(self, data: bytes) -> int:
         """Copy what a stream brought; return how many lines are new."""

@@ -18,7 +18,7 @@ from jupyter_gpudeploy.backends.kubernetes import marks
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
 from jupyter_gpudeploy.backends.kubernetes.kept import Kept
-from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
+from jupyter_gpudeploy.backends.kubernetes.reopened import reopened
 from jupyter_gpudeploy.backends.kubernetes.shared import SHARED, Shared
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.store import Journal, JournalReader
@@ -134,7 +134,7 @@ class Mirror:
 
     def note(self, message: str, task: int | None, level: str = "warning") -> None:
         """Take what a person should know."""
-        notice = Notice(time.time(), message, None if task is None else task % MACHINES, level)
+        notice = Notice(time.time(), message, task, level)
         self._hand_in(lambda kept: kept.tell([notice]))
 
     def _hand_in(self, call: Callable[[Kept], None]) -> None:
@@ -179,12 +179,18 @@ class Mirror:
 
     def _hold(self) -> None:
         kept = Kept(self._folder, self._ref, self._record, self._explain)
-        if kept.states.is_over and not self._has_begun_anew():
+        if kept.states.is_over:
+            self.is_over = not self._has_begun_anew()
+            if not self.is_over:
+                numbers = [] if self._record["kind"] == "manual" else kept.states.numbers
+                kept.tell(reopened(JournalReader(self._folder.events_file).poll(), numbers, time.time()))
             kept.close()
-            self.is_over = True
-            return
+            if self.is_over:
+                return
+            kept = Kept(self._folder, self._ref, self._record, self._explain)
         self._inbox.clear()
-        kinds = ("ConfigMap", _WORK.get(self._record["kind"], "Job"), "Pod", "Event")
+        work = "Job" if self._record.get("max_seconds") else _WORK.get(self._record["kind"], "Job")
+        kinds = ("ConfigMap", *(("CronJob",) if self._is_scheduled else ()), work, "Pod", "Event")
         try:
             for kind in kinds:
                 self._watching[kind] = self._shared.subscribe(self._cluster, kind, self._ref.uid, self)
@@ -252,7 +258,13 @@ class Mirror:
 
     def _copy(self, order: LogOrder) -> LogCopy:
         executes = self._record["kind"] == "manual"
-        return LogCopy(self._folder, order.task, order.attempt, self._ref.uid, executes=executes)
+        return LogCopy(
+            self._folder, order.task, order.attempt, self._ref.uid, executes=executes, renumbers=self._is_scheduled
+        )
+
+    @property
+    def _is_scheduled(self) -> bool:
+        return bool((self._record.get("cluster") or {}).get("schedule"))
 
     def _take_in(self, kept: Kept) -> None:
         while self._inbox:

@@ -22,7 +22,7 @@ from jupyter_gpudeploy.plan.types import Note
 from jupyter_gpudeploy.quantities import format_memory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from jupyter_gpudeploy.backends.base import Upload
     from jupyter_gpudeploy.plan.types import ClusterOptions, Plan
@@ -50,6 +50,13 @@ class Chosen(NamedTuple):
     notes: tuple[Note, ...] = ()
 
 
+class Work(NamedTuple):
+    """What goes along by ConfigMaps, and what is too large for them."""
+
+    archive: Archive | None = None
+    upload: Upload | None = None
+
+
 def runtime_texts() -> dict[str, bytes]:
     """Return the programs that run before anything is unpacked, by their name in the pod."""
     return {name: (_PACKAGE / "programs" / name).read_bytes() for name in ("boot.py", "install.py")}
@@ -71,11 +78,10 @@ def receiver_text() -> dict[str, bytes]:
     return {"receive.py": (_PACKAGE / "programs" / "receive.py").read_bytes()}
 
 
-def work(plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]) -> Archive | Upload | None:
-    """Return the program, the user's files and the runs it attaches to; None where there are none.
+def work(plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]) -> Work:
+    """Return the program, the user's files and the runs it attaches to: those that ConfigMaps hold, and the others.
 
-    An Archive where ConfigMaps hold it, else what is uploaded. Raises PlanError for what is too large, or cannot be
-    read.
+    Raises PlanError for what is too large, or cannot be read.
     """
     tree = choose(plan, options).tree
     _check_size(tree)
@@ -83,15 +89,22 @@ def work(plan: Plan, options: ClusterOptions, runs: Mapping[str, Path]) -> Archi
     own += attached.members(runs)
     if tree.size <= _MOST_IN_MEMORY:
         members = [*own, *(Member(f"work/{one.path}", _read(one), one.is_program) for one in tree.entries)]
-        try:
-            return pack(members, MOST_BYTES) if members else None
-        except TooLargeError:
-            pass
+        if not members or (archive := _packed(members)) is not None:
+            return Work(archive if members else None)
     if why := why_no_upload(plan, options):
         raise PlanError(f"{why}: {_largest(tree)}", hint=f"storage: 10Gi keeps an upload for all; {_IGNORE_HINT}")
-    parts = [Part(one.path, len(one.data), one.is_program, partial(iter, [one.data])) for one in own]
-    parts += [Part(f"work/{one.path}", one.size, one.is_program, partial(_pieces, one)) for one in tree.entries]
-    return upload_of(parts)
+    parts = [Part(f"work/{one.path}", one.size, one.is_program, partial(_pieces, one)) for one in tree.entries]
+    if (archive := _packed(own)) is None:
+        parts += [Part(one.path, len(one.data), one.is_program, partial(iter, [one.data])) for one in own]
+    return Work(archive if own else None, upload_of(parts))
+
+
+def _packed(members: Sequence[Member]) -> Archive | None:
+    """Return an archive that ConfigMaps hold, or None."""
+    try:
+        return pack(members, MOST_BYTES)
+    except TooLargeError:
+        return None
 
 
 def why_no_upload(plan: Plan, options: ClusterOptions) -> str:

@@ -10,22 +10,16 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.kubernetes.facts import PodFacts
 
 
-MACHINES = 1 << 20
-"""The further machines of a task are tracked as tasks of their own, numbered `machine * MACHINES + task`."""
-
-
 class Places:
     """The tasks of the pods of a run. The place of a pod never changes, and no two pods have the same attempt.
 
-    A pod of an Indexed Job is the task of its index, and says itself how often that failed before; `nodes` indexes
-    after each other are the machines of one task. The replicas of a server are numbered in the order in which they
-    appear; one that takes another's place takes its number.
+    A pod of an Indexed Job is the task of its index, and says itself how often that failed before. The replicas of a
+    server are numbered in the order in which they appear; one that takes another's place takes its number.
     """
 
-    def __init__(self, numbers: Sequence[int], kind: str, nodes: int = 1) -> None:
+    def __init__(self, numbers: Sequence[int], kind: str) -> None:
         self._numbers = list(numbers)
-        self._nodes = nodes
-        self._indexes = {number: range(index * nodes, (index + 1) * nodes) for index, number in enumerate(numbers)}
+        self._indexes = {number: index for index, number in enumerate(numbers)}
         self._is_batch = kind in ("job", "sweep")
         self._first: dict[str, tuple[int, int]] = {}
         self._taken: dict[int, dict[int, str]] = {}
@@ -40,14 +34,11 @@ class Places:
 
     def number(self, index: int) -> int | None:
         """Return the task of an index of the Job."""
-        place, machine = divmod(index, self._nodes)
-        return machine * MACHINES + self._numbers[place] if place < len(self._numbers) else None
+        return self._numbers[index] if index < len(self._numbers) else None
 
-    def indexes(self, number: int) -> range:
-        """Return the indexes of a task; of a further machine of one, its own."""
-        machine, task = divmod(number, MACHINES)
-        found = self._indexes.get(task, range(task, task + 1))
-        return found[machine : machine + 1] if machine else found
+    def index(self, number: int) -> int:
+        """Return the index of a task in the Job."""
+        return self._indexes.get(number, number)
 
     def place(self, pod: PodFacts) -> tuple[int, int] | None:
         """Return (task, attempt of the first start) of a pod; None for one that belongs to no task."""

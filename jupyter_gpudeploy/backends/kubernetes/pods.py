@@ -67,7 +67,7 @@ def pod(plan: Plan, options: ClusterOptions, code: Program, *, in_jobset: bool =
         "pod",
         labels=labels,
         annotations={"kubectl.kubernetes.io/default-container": places.CONTAINER, marks.TITLE: plan.title},
-        restart_policy="Never" if is_task else "Always",
+        restart_policy="Never" if is_task else "OnFailure" if plan.max_seconds else "Always",
         deadline_seconds=task_seconds(plan) if is_task else None,
         grace_seconds=probes.grace_seconds(preset_of(plan)),
         service_account=options.service_account,

@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import jupyter_gpudeploy
-from jupyter_gpudeploy.backends.base import Rendering, Upload
+from jupyter_gpudeploy.backends.base import Rendering
 from jupyter_gpudeploy.backends.kubernetes import archives, marks, payload, places, storage
 from jupyter_gpudeploy.backends.kubernetes.pods import Program, key_variable, own_image
 from jupyter_gpudeploy.backends.kubernetes.services import services
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from jupyter_gpudeploy.backends.base import Upload
     from jupyter_gpudeploy.plan.types import ClusterOptions, Plan
 
 BACKEND = "kubernetes"
@@ -203,12 +204,12 @@ def _carried(
     """Return what ConfigMaps carry, and what is too large for them."""
     packed = {"runtime.tar.gz": payload.runtime()}
     texts = payload.runtime_texts()
-    work = payload.work(plan, options, runs)
-    if isinstance(work, Upload):
-        return archives.spread({**texts, **payload.receiver_text()}, packed), work
-    if work is not None:
-        packed["work.tar.gz"] = work
-    return archives.spread(texts, packed), None
+    archive, upload = payload.work(plan, options, runs)
+    if archive is not None:
+        packed["work.tar.gz"] = archive
+    if upload is not None:
+        texts = {**texts, **payload.receiver_text()}
+    return archives.spread(texts, packed), upload
 
 
 def _config_map(plan: Plan, carried: archives.Carried) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Home:
         self.output = folder.output(task)
         self.status = Status.of((), JournalReader(folder.events_file).poll())
         self._task = self.status.tasks.get(task)
-        self._is_executed = task not in {one["number"] for one in self.record["tasks"]}
+        self._is_executed = self.record["kind"] == "manual"
         self._balance = _balance(folder.balance_file(task))
 
     @property

@@ -8,7 +8,7 @@ from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.pods import preset_of, selector
 from jupyter_gpudeploy.backends.kubernetes.probes import HTTP
 from jupyter_gpudeploy.backends.kubernetes.shapes import shape
-from jupyter_gpudeploy.backends.kubernetes.workloads import uses_jobset
+from jupyter_gpudeploy.backends.kubernetes.workloads import is_limited, uses_jobset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,8 @@ _LONGEST_ANSWER = "10m"  # a generation may take minutes; routers cut connection
 def services(plan: Plan, options: ClusterOptions) -> list[dict[str, Any]]:
     """Return the objects by which a run is reached, and those that its machines need to reach each other."""
     if plan.kind == "server":
-        return [_service(plan, options), _budget(plan), *_exposure(plan, options), *_monitor(plan)]
+        budget = [] if is_limited(plan) else [_budget(plan)]  # the API has no budget for the pods of a Job
+        return [_service(plan, options), *budget, *_exposure(plan, options), *_monitor(plan)]
     grouped = plan.kind in ("job", "sweep") and options.nodes > 1 and not uses_jobset(plan, options)
     return [_headless(plan)] if grouped else []
 

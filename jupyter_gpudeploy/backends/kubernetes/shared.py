@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Shared:
-    """One watcher a kind and one pool of logs for each connection, as `following` gives it. Safe from several threads."""
+    """One watcher a kind and one pool of logs for each cluster that `following` gave. Safe from several threads."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

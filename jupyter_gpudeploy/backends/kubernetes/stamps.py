@@ -79,6 +79,11 @@ class Unstamper:
         return Taken(tuple(self._recent.items()), self._floor, self._last)
 
     @property
+    def is_past(self) -> bool:
+        """Whether the stream has come to the lines that are new, or would come next."""
+        return not self._expected
+
+    @property
     def pending(self) -> bytes:
         """The beginning of a line that waits for its end."""
         return b"".join(self._pieces)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.backends.kubernetes import cron
 from jupyter_gpudeploy.backends.kubernetes.attempts import Surroundings, Told
-from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
 from jupyter_gpudeploy.events.types import State, StateChange
 
 if TYPE_CHECKING:
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
     from jupyter_gpudeploy.backends.kubernetes.tasks import TaskTrack
 
-_NOUNS = {"sweep": "trials", "server": "replicas"}
+_NOUNS = {"sweep": "trials", "server": "replicas", "job": "nodes"}
 
 
 class Standing:
-    """The state of one run of `total` tasks. `count` keeps how many are in each state; `created`: when it was claimed."""
+    """The state of a run of `total` tasks. `count` keeps how many are in each state; `created`: when it was claimed."""
 
     def __init__(self, record: Mapping[str, Any], around: Surroundings) -> None:
         self._around = around
-        self.total = max(len(record["tasks"]), 1)
+        self.total = max(len(record["tasks"]) * around.nodes, 1)
         self._counts: Counter[State] = Counter()
         self._told: Told | None = None
         self._told_details: Mapping[str, Any] = {}
@@ -66,9 +66,8 @@ class Standing:
 
     def _now(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
         around = self._around
-        tracks = {number: track for number, track in tracks.items() if number < MACHINES}
         if around.is_scheduled:
-            return self._scheduled()
+            return self._scheduled(tracks)
         if around.is_batch:
             if sum(count for state, count in self._counts.items() if state.is_final) >= self.total:
                 return self._verdict(tracks)
@@ -85,13 +84,31 @@ class Standing:
         state = State.STARTING if self._counts[State.STARTING] else State.WAITING
         return state, self._reason(tracks)
 
-    def _scheduled(self) -> tuple[State, str]:
-        """A schedule has no end of its own: between two turns it waits."""
-        if self._around.is_stopping and self._around.is_quiet:
-            return State.STOPPED, ""
-        if self._counts[State.STARTING] or self._counts[State.RUNNING]:
-            return State.RUNNING, ""
-        return State.WAITING, "waits for its time"
+    def _scheduled(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
+        """A schedule has no end of its own: between two rounds it is ready for the next one."""
+        around = self._around
+        if around.is_stopping and around.is_quiet and all(track.told.state.is_final for track in tracks.values()):
+            return State.STOPPED, around.why_expired
+        is_on = around.job is not None and not around.job.has_ended
+        if is_on or self._counts[State.STARTING] or self._counts[State.RUNNING]:
+            return self._round(tracks)
+        return (State.READY, self._next_round(tracks)) if around.fired[0] else (State.WAITING, "")
+
+    def _round(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
+        has_begun = self._told is not None and self._told.state is State.RUNNING
+        if has_begun or self._counts[State.RUNNING]:
+            return State.RUNNING, self._of_work()
+        return State.STARTING if self._counts[State.STARTING] else State.WAITING, self._reason(tracks)
+
+    def _next_round(self, tracks: Mapping[int, TaskTrack]) -> str:
+        """Return when it fires next, and how it ended last."""
+        (fired, has_fired), zone = self._around.fired, self._around.time_zone
+        moment = cron.next_time(self._around.schedule, zone, fired)
+        words = [f"next at {cron.shown(moment)}" if moment else f"runs at {self._around.schedule}"]
+        if has_fired:
+            state, reason = self._verdict(tracks)
+            words.append(": ".join(filter(None, (f"last at {cron.local(fired, zone):%Y-%m-%d %H:%M} {state}", reason))))
+        return "; ".join(words)
 
     def _server(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
         ready = self._counts[State.READY]
@@ -124,6 +141,13 @@ class Standing:
             count = self._counts[state]
             if count and self.total == 1:
                 return state, next(track.told.reason for track in tracks.values())
+            if count and state is State.FAILED and self._around.nodes > 1:
+                first = min((track for track in tracks.values() if track.told.state is state), key=_end_of)
+                return state, f"node {first.number}: {first.told.reason}"
             if count:
                 return state, f"{count} of {self.total} {_NOUNS.get(self._around.kind, 'tasks')} {state.value}"
         return State.SUCCEEDED, ""
+
+
+def _end_of(track: TaskTrack) -> tuple[float, int]:
+    return track.told.time, track.number

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks
 from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder, Surroundings, Told
-from jupyter_gpudeploy.backends.kubernetes.facts import end_of, job_facts, pod_facts, seconds
+from jupyter_gpudeploy.backends.kubernetes.facts import job_facts, pod_facts, seconds
 from jupyter_gpudeploy.backends.kubernetes.notes import EventNotes
-from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES, Places
+from jupyter_gpudeploy.backends.kubernetes.placing import Places
 from jupyter_gpudeploy.backends.kubernetes.reasons import Reasons
 from jupyter_gpudeploy.backends.kubernetes.standing import Standing
 from jupyter_gpudeploy.backends.kubernetes.tasks import SETTLE_SECONDS, TaskTrack
@@ -43,7 +43,8 @@ class States:
         self._reasons = Reasons(record, explain, self.notes)
         self._around = Surroundings(record, lambda about: self._reasons.of(about, self._around.clock))
         options = record.get("cluster") or {}
-        self._places = Places(_numbers(record, options), record["kind"], int(options.get("nodes") or 1))
+        self.numbers = _numbers(record, options)
+        self._places = Places(self.numbers, record["kind"])
         self._tracks: dict[int, TaskTrack] = {}
         self._dirty: set[int] = set()
         self._ordered: set[int] = set()
@@ -76,6 +77,8 @@ class States:
             self._feed_pod(item, gone=gone)
         elif kind == "Job":
             self._feed_job(item, gone=gone)
+        elif kind == "CronJob":
+            self._feed_cronjob(item)
         elif kind == "Deployment":
             self._feed_deployment(item, gone=gone)
         elif kind == "Event":
@@ -132,8 +135,7 @@ class States:
         found = []
         while (change := track.next_change(self._around)) is not None:
             found.append(change)
-        if track.number < MACHINES:
-            self._standing.count(before, track.told.state)
+        self._standing.count(before, track.told.state)
         if found:
             still = set() if track.told.state.is_final else {attempt.pod.uid for attempt in track.attempts.values()}
             for uid in pods - still:
@@ -141,8 +143,6 @@ class States:
             self._ordered.add(track.number)
         if track.is_ending:
             self._dirty.add(track.number)
-        if track.number >= MACHINES:
-            return []
         if self._around.kind != "manual":
             return found
         if found and "pod_uid" in found[0].details:
@@ -155,10 +155,7 @@ class States:
         if place is None:
             return
         number, first = place
-        machine, task = divmod(number, MACHINES)
-        if machine and pod.exit is not None and pod.exit.code and pod.deleted is None:
-            self._around.failed_machines.setdefault(task, f"machine {machine}: {end_of(pod, pod.exit)}")
-            self._dirty.add(task)
+        self._around.see_node(number, pod)
         track = self._track(number)
         track.see(pod, first)
         self._dirty.add(number)
@@ -187,10 +184,16 @@ class States:
         for index in (job.completed | job.failed) - (before.completed | before.failed):
             number = self._places.number(index)
             if number is not None:
-                self._track(number % MACHINES)
-                self._dirty.add(number % MACHINES)
+                self._track(number)
+                self._dirty.add(number)
+        self._around.has_expired = job.has_ended and not self._around.is_batch
         if job.has_ended or self._around.is_stopping or before.suspended != job.suspended:
             self._touch_all()
+
+    def _feed_cronjob(self, item: Mapping[str, Any]) -> None:
+        last = seconds((item.get("status") or {}).get("lastScheduleTime"))
+        made = seconds(item["metadata"].get("creationTimestamp")) or 0.0
+        self._around.fired = (made, False) if last is None else (last, True)
 
     def _feed_deployment(self, item: Mapping[str, Any], *, gone: bool) -> None:
         uid = self._around.deployment = item["metadata"]["uid"]
@@ -203,7 +206,7 @@ class States:
 
     def _feed_root(self, item: Mapping[str, Any], *, gone: bool) -> None:
         self.root_gone = gone
-        self._around.is_stopping = marks.STOPPED in (item["metadata"].get("annotations") or {})
+        self._around.is_asked_to_stop = marks.STOPPED in (item["metadata"].get("annotations") or {})
         self._standing.created = seconds(item["metadata"].get("creationTimestamp")) or 0.0
         self._touch_all()
 
@@ -229,14 +232,13 @@ class States:
 
     def _track(self, number: int) -> TaskTrack:
         if number not in self._tracks:
-            self._tracks[number] = TaskTrack(number, self._places.indexes(number))
-            if number < MACHINES:
-                self._standing.count(None, State.WAITING)
+            self._tracks[number] = TaskTrack(number, self._places.index(number))
+            self._standing.count(None, State.WAITING)
         return self._tracks[number]
 
     def _touch_all(self) -> None:
-        for task in self._record["tasks"] if self._around.is_batch else ():
-            self._track(task["number"])
+        for number in self.numbers if self._around.is_batch else ():
+            self._track(number)
         self._dirty.update(number for number, track in self._tracks.items() if not track.told.state.is_final)
 
     def _see_time(self, item: Mapping[str, Any]) -> None:
@@ -266,7 +268,7 @@ class States:
                 self._executed[event.task] = event.state
             else:
                 told = Told(event.attempt, event.state, event.reason, event.time)
-                self._tracks[event.task] = TaskTrack(event.task, self._places.indexes(event.task), told)
+                self._tracks[event.task] = TaskTrack(event.task, self._places.index(event.task), told)
                 self._remember(event, event.task)
         for track in self._tracks.values():
             self._standing.count(None, track.told.state)
@@ -280,7 +282,7 @@ class States:
 
 
 def _numbers(record: Mapping[str, Any], options: Mapping[str, Any]) -> list[int]:
-    """Return the numbers of the tasks; the replicas of a server are tasks of their own."""
+    """Return the numbers of the tasks; the replicas of a server and the nodes of a job are tasks of their own."""
     numbers = [task["number"] for task in record["tasks"]]
-    replicas = int(options.get("replicas") or 1) if record["kind"] == "server" else 0
-    return numbers + list(range(max(numbers, default=-1) + 1, replicas))
+    pods = {"server": options.get("replicas"), "job": options.get("nodes")}.get(record["kind"]) or 0
+    return numbers + list(range(max(numbers, default=-1) + 1, int(pods)))

@@ -31,11 +31,11 @@ _BACK_OFF = re.compile(r"back-off (\w+) restarting")
 class TaskTrack:
     """The attempts of one task, and what was told of them."""
 
-    __slots__ = ("_drained", "_known", "attempts", "indexes", "number", "told")
+    __slots__ = ("_drained", "_known", "attempts", "index", "number", "told")
 
-    def __init__(self, number: int, indexes: range, told: Told | None = None) -> None:
+    def __init__(self, number: int, index: int, told: Told | None = None) -> None:
         self.number = number
-        self.indexes = indexes
+        self.index = index
         self.told = told or Told()
         self.attempts: dict[int, Attempt] = {}
         self._known = told is not None
@@ -116,8 +116,19 @@ class TaskTrack:
             return None
         if further is not None and not self._is_stopped(attempt, around):
             reason, _ = self._end_words(attempt, around)
+            if around.is_scheduled and self.attempts[further].pod.job != attempt.pod.job:
+                return self._end_of_round(attempt, around)
             return self._again(further, attempt, reason)
         return self._end(attempt, around)
+
+    def _end_of_round(self, attempt: Attempt, around: Surroundings) -> StateChange:
+        """Return the end of a task whose schedule has fired again since."""
+        number, time, exit_ = self.told.attempt, attempt.finished or 0.0, attempt.exit
+        if attempt.pod.phase == "Succeeded" and attempt.pod.uid not in around.evicted:
+            return self._change(State.SUCCEEDED, number, time, exit_code=0)
+        reason, hint = self._end_words(attempt, around)
+        code = exit_.code if exit_ else None
+        return self._change(State.FAILED, number, time, reason, code, {"hint": hint} if hint else {})
 
     def _after_the_end(self, further: int | None, around: Surroundings) -> StateChange | None:
         """A task that was stopped goes on when it has a new pod; one that succeeded did not when it was evicted."""
@@ -165,9 +176,9 @@ class TaskTrack:
         """Return the end of a task that has no pod, from what the Job remembers."""
         number, job = self.told.attempt, around.job
         if job is not None and around.is_batch:
-            if job.completed.issuperset(self.indexes):
+            if self.index in job.completed:
                 return self._change(State.SUCCEEDED, number, self._job_time(around), exit_code=0)
-            if not job.failed.isdisjoint(self.indexes):
+            if self.index in job.failed:
                 reason = self.told.reason or "it failed; its pod is gone"
                 return self._change(State.FAILED, number, self._job_time(around), reason)
         if around.is_stopping and around.is_quiet:
@@ -191,20 +202,23 @@ class TaskTrack:
             settled = around.monotonic - (attempt.ended_at or 0.0) >= SETTLE_SECONDS
             return self._change(State.SUCCEEDED, number, time, exit_code=0) if settled else None
         if self._has_failed(pod, around):
-            return self._change(State.FAILED, number, time, reason, code, details)
+            cause = around.failed_node(self.number) if pod.deleted is not None or pod.gone else ""
+            state, reason = (State.STOPPED, f"ended with {cause}") if cause else (State.FAILED, reason)
+            return self._change(state, number, time, reason, code, details)
         return self._again(number + 1, attempt, reason) if _is_tried_again(attempt, around) else None
 
     def _has_succeeded(self, pod: PodFacts, around: Surroundings) -> bool:
         """Whether the pod did, or the Job says so of a pod that was not seen to; an evicted one only looks like it."""
         if pod.phase == "Succeeded":
             return pod.uid not in around.evicted
-        return around.job is not None and around.job.completed.issuperset(self.indexes)
+        return around.job is not None and self.index in around.job.completed
 
     def _has_failed(self, pod: PodFacts, around: Surroundings) -> bool:
         """Whether this was the last attempt of a task that has not succeeded."""
         job = around.job
-        return pod.phase == "Succeeded" or (
-            job is not None and (job.has_ended or not job.failed.isdisjoint(self.indexes))
+        is_past = around.is_scheduled and job is not None and job.uid != pod.job
+        return pod.phase == "Succeeded" or is_past or (
+            job is not None and (job.has_ended or self.index in job.failed)
         )  # fmt: skip
 
     def _is_settled(self, attempt: Attempt, around: Surroundings) -> bool:
@@ -238,8 +252,6 @@ class TaskTrack:
             return around.evicted[pod.uid], ""
         if around.job is not None and around.job.suspended and pod.deleted is not None:
             return "suspended", ""
-        if self.number in around.failed_machines and (pod.deleted is not None or pod.gone):
-            return around.failed_machines[self.number], ""
         reason, hint = around.reason_of(pod.uid)
         if not reason and pod.status[0] == "DeadlineExceeded" and around.max_seconds:
             return f"took longer than max_hours ({format_seconds(around.max_seconds)})", ""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jupyter_gpudeploy.backends.base import Upload
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, UnreachableError
-from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.errors import BackendError, GpuDeployError
 from jupyter_gpudeploy.quantities import format_memory, format_seconds
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Uploading:
                 if self._look():
                     return
                 told = ""
-            except BackendError as error:
+            except GpuDeployError as error:
                 is_final = not isinstance(error, (ApiError, UnreachableError))
                 if error.message != told:
                     way_out = error.hint if is_final else "it is tried again"
@@ -168,7 +168,8 @@ class Uploading:
             said = done.stderr.decode("utf-8", "replace").strip().splitlines() or [f"exit code {done.exit_code}"]
             raise BackendError(f"{pod}: {said[-1]}", hint="run the cell again")
         seconds = format_seconds(time.monotonic() - begun)
-        self._tell(f"uploaded {self._upload.files} files, {format_memory(self._upload.size)}, in {seconds}", "info")
+        amount = f"{self._upload.files:,} file{'s' * (self._upload.files != 1)}, {format_memory(self._upload.size)}"
+        self._tell(f"uploaded {amount}, in {seconds}", "info")
         return True
 
 

@@ -1,8 +1,8 @@
 """What changes in a namespace, as it changes: list, watch, and list again, whatever happens on the way.
 
-One Watcher a cluster, namespace and kind serves every run of the process (shared.py). A watch that stays open and says nothing is
-not trusted: what is listed is compared every half a minute with what was told. After a lost connection, a 5xx or a 410
-it goes on by itself; meanwhile the last good state stands, and `stale_since` says since when.
+One Watcher a cluster, namespace and kind serves every run of the process (shared.py). A watch that stays open and says
+nothing is not trusted: what is listed is compared every half a minute with what was told. After a lost connection, a
+5xx or a 410 it goes on by itself; meanwhile the last good state stands, and `stale_since` says since when.
 """
 
 from __future__ import annotations

@@ -21,17 +21,23 @@ QUEUE = "kueue.x-k8s.io/queue-name"
 UTC = "Etc/UTC"
 _WAITING_SECONDS = 7 * DAY
 _LONGEST = 365 * DAY
+_ENDLESS = 2**31 - 1
 _IGNORE_DISRUPTIONS = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
 
 
 def workload(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
     """Return the one object whose controller makes the pods."""
     if plan.kind in ("server", "manual"):
-        return _deployment(plan, options, code)
+        return _limited(plan, options, code) if is_limited(plan) else _deployment(plan, options, code)
     if uses_jobset(plan, options):
         return _jobset(plan, options, code)
     job = _job(plan, options, code)
     return _cronjob(plan, options, job) if options.schedule else job
+
+
+def is_limited(plan: Plan) -> bool:
+    """Return whether a server or an environment is ended after `max_hours`: a Deployment could not be, a Job is."""
+    return plan.kind in ("server", "manual") and plan.max_seconds is not None
 
 
 def uses_jobset(plan: Plan, options: ClusterOptions) -> bool:
@@ -51,6 +57,7 @@ def _job(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
     grouped = options.nodes > 1
     return shape(
         "job",
+        mode="Indexed",
         name=plan.name,
         labels=_labels(plan, options),
         completions=len(plan.tasks) * options.nodes,
@@ -71,6 +78,7 @@ def _jobset(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any
     labels = marks.labels(plan.name, marks.WORK)
     job = shape(
         "job",
+        mode="Indexed",
         name=plan.name,
         labels=labels,
         completions=options.nodes,
@@ -106,6 +114,26 @@ def _cronjob(plan: Plan, options: ClusterOptions, job: dict[str, Any]) -> dict[s
         time_zone=options.time_zone or UTC,
         job_labels=job["metadata"]["labels"],
         job=job["spec"],
+    )
+
+
+def _limited(plan: Plan, options: ClusterOptions, code: Program) -> dict[str, Any]:
+    """Return a Job whose pods stay until the cluster ends them. What fails is started again, however often."""
+    return shape(
+        "job",
+        mode="NonIndexed",
+        name=plan.name,
+        labels=_labels(plan, options),
+        completions=None,
+        parallelism=options.replicas if plan.kind == "server" else 1,
+        suspend=True if options.queue else None,
+        retries=None,
+        retries_of_all=_ENDLESS,
+        max_failed=None,
+        deadline_seconds=max(1, round(plan.max_seconds or 0)),
+        keep_seconds=round(options.keep_seconds),
+        failure_policy=None,
+        pod=pod(plan, options, code),
     )
 
 

@@ -132,7 +132,8 @@ def deployment(replicas=1):
     return {"kind": "Deployment", "metadata": _metadata("digits", "deployment"), "spec": {"replicas": replicas}}
 
 
-def pod(index=0, *, uid=None, failures=0, state="pending", created=1, code=0, reason="", restarts=0, last=None,
+def pod(  # noqa: PLR0913 - a pod can differ in many ways
+    index=0, *, uid=None, failures=0, state="pending", created=1, code=0, reason="", restarts=0, last=None,
         ready=False, deleted=None, policy="Never", phase=None, status_reason="", message="", waiting=None,
         disruption=None, memory=""):  # fmt: skip
     """A pod; `state`: pending, scheduled, running or ended."""

@@ -12,6 +12,7 @@ _MODELS = {
     "Deployment": "V1Deployment",
     "Ingress": "V1Ingress",
     "Job": "V1Job",
+    "Pod": "V1Pod",
     "PersistentVolumeClaim": "V1PersistentVolumeClaim",
     "PodDisruptionBudget": "V1PodDisruptionBudget",
     "ResourceClaimTemplate": "V1ResourceClaimTemplate",

@@ -4,9 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from nodes import at, deployment, event, job, pod, record
+from nodes import UID, at, deployment, event, job, pod, record, root
 
 from jupyter_gpudeploy.backends.kubernetes.diagnose import Finding, explain
+from jupyter_gpudeploy.backends.kubernetes.states import States
+from jupyter_gpudeploy.events.status import Status
+from jupyter_gpudeploy.events.types import State, StateChange
 
 SAMPLES = Path(__file__).parent / "samples"
 SIGN_IN = "image_pull_secrets: [NAME of the Secret that opens the registry]"
@@ -612,3 +615,47 @@ def test_the_end_of_a_servers_last_start_is_told_with_the_next():
     crashed = restarted(1, 10, 20, "Traceback:\nRuntimeError: CUDA out of memory\n", back_off)
     found = explain(crashed, [never], record(kind="server"))
     assert found.sentence == "exit code 1: RuntimeError: CUDA out of memory; next restart in 2m40s"
+
+
+def last_of_the_run(states, monotonic):
+    told = [change for change in states.changes(monotonic) if isinstance(change, StateChange) and change.task is None]
+    return told[-1] if told else None
+
+
+@pytest.mark.fault(27)
+def test_a_deployment_that_makes_no_pods_gives_the_run_its_reason_and_hint_and_takes_them_back():
+    states = States(record(kind="server"), UID, explain=explain)
+    message = "pods is forbidden: exceeded quota: q, requested: example.com/gpu=2, used: example.com/gpu=0, limited: example.com/gpu=1"
+    broken = deployment()
+    broken["status"] = {"conditions": [{"type": "ReplicaFailure", "status": "True", "message": message}]}
+    for item in (root(), broken):
+        states.feed(item["kind"], item)
+    told = last_of_the_run(states, 10.0)
+    assert (told.state, told.reason) == (State.WAITING, "the quota q is too small: 2 example.com/gpu wanted, 1 allowed")
+    assert told.details["hint"] == "gpus: 1"
+    assert Status.of((), [told]).hint == "gpus: 1"
+    states.feed("Deployment", deployment())
+    fine = last_of_the_run(states, 20.0)
+    assert (fine.state, fine.reason) == (State.WAITING, "")
+    assert Status.of((), [told, fine]).hint == ""
+
+
+@pytest.mark.fault(29)
+def test_a_crash_is_told_once_the_kubelet_has_said_when_it_starts_again_or_after_a_while():
+    states = States(record(kind="server"), UID, explain=explain)
+    crashed = server(state="ended", code=3)
+    for item in (root(), deployment(), crashed):
+        states.feed(item["kind"], item)
+    states.changes(10.0)
+    states.drained(0, 1)
+    assert last_of_the_run(states, 11.0) is None
+    assert last_of_the_run(states, 14.0).reason == "exit code 3"
+    later = States(record(kind="server"), UID, explain=explain)
+    back_off = ("CrashLoopBackOff", "back-off 10s restarting failed container=main pod=x")
+    waits = server(state="scheduled", last=3, waiting=back_off, phase="Running")
+    for item in (root(), deployment(), crashed):
+        later.feed(item["kind"], item)
+    later.changes(10.0)
+    later.drained(0, 1)
+    later.feed("Pod", waits)
+    assert last_of_the_run(later, 11.0).reason == "exit code 3; next restart in 10s"

@@ -161,11 +161,11 @@ def test_lines_that_were_rotated_away_are_told_in_the_log_and_as_a_notice(wire, 
     wire.on("GET", LOG, log)
     copied.order(order())
     until(lambda: copied.text().count(b"\n") == 5)
-    log.faults = (END, END)
+    copied.pool.remove(UID)
     log.rotate()
     log.add(b"later", time=BEGIN + 60 * SECOND)
-    wire.drop_all()
-    until(lambda: b"later" in copied.text())
+    copied.order(order())
+    until(lambda: copied.listener.notes)
     (notice,) = copied.listener.notes
     assert "are no longer on the node" in notice[1]
     before, told, after = copied.text().split(b"\n")[4:7]
@@ -328,7 +328,7 @@ def test_requests_for_logs_are_limited(wire, make_cluster, tmp_path):
     copied.ends(*((n, 1) for n in range(15)))
     times = [request.at for request in wire.seen("GET")]
     assert all(len([t for t in times if start <= t < start + 1]) <= 22 for start in times)
-    assert len(times) == 15
+    assert len(times) == 30
 
 
 def test_what_is_closed_writes_nothing_any_more(wire, copied):
@@ -436,7 +436,7 @@ def test_a_counter_arrives_exactly_once_though_the_reader_is_killed_and_the_netw
             kills += 1
         stop.touch()
         last = subprocess.run(
-            [sys.executable, "-c", program], env=os.environ, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", program], env=os.environ, check=False, capture_output=True, text=True, timeout=120
         )
         assert last.returncode == 0, last.stderr
     assert kills > 3

@@ -7,12 +7,12 @@ import stat
 import tarfile
 
 import pytest
-from rendered import plan_of, without_our_sources
+from rendered import plan_of, pod_of, without_our_sources
 
 from jupyter_gpudeploy.backends.kubernetes import archives, attached, payload, tree
 from jupyter_gpudeploy.backends.kubernetes.archives import Member, pack, spread
 from jupyter_gpudeploy.backends.kubernetes.ignore import Ignore, is_secret
-from jupyter_gpudeploy.backends.kubernetes.render import render
+from jupyter_gpudeploy.backends.kubernetes.render import objects_of, render
 from jupyter_gpudeploy.errors import PlanError
 
 JOB = "name: one\n---\nprint(1)\n"
@@ -27,7 +27,8 @@ def write(folder, path, content=b"x"):
 
 def sent(plan, runs=None):
     """The members of the archive that goes along: path -> (bytes, mode)."""
-    archive = payload.work(plan, plan.cluster, runs or {})
+    archive, upload = payload.work(plan, plan.cluster, runs or {})
+    assert upload is None
     if archive is None:
         return {}
     with tarfile.open(fileobj=io.BytesIO(archive.data)) as opened:
@@ -111,13 +112,63 @@ def test_a_folder_of_too_many_files_is_not_walked_to_its_end(tmp_path, monkeypat
 def test_what_is_asked_for_and_too_large_is_refused_with_its_largest_files(tmp_path):
     write(tmp_path, "data/a.bin", os.urandom(3_000_000))
     write(tmp_path, "data/b.bin", os.urandom(1_000_000))
-    plan = plan_of("upload: [data]\n" + JOB, tmp_path)
+    plan = plan_of("upload: [data]\nname: one\nparameters: {x: [1, 2]}\n---\nprint(x)\n", tmp_path)
     with pytest.raises(PlanError) as caught:
         payload.work(plan, plan.cluster, {})
-    assert "3.82 MiB packed would go along, 3 MiB can; the largest: data/a.bin 2.86 MiB, data/b.bin" in str(
-        caught.value
-    )
+    said = "more than 3 MiB, packed, cannot be uploaded to each of 2 pods: the largest: data/a.bin 2.86 MiB, data/b.bin"
+    assert said in str(caught.value)
     assert ".gpudeployignore" in caught.value.hint
+    assert "storage:" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("more", "can"),
+    [
+        ("", True),
+        ("parameters: {x: [1]}\n", True),
+        ("parameters: {x: [1, 2]}\nstorage: 1Gi\n", True),
+        ("schedule: 0 6 * * *\n", False),
+        ("schedule: 0 6 * * *\nstorage: 1Gi\n", False),
+    ],
+)
+def test_more_than_configmaps_hold_is_uploaded_where_that_can_be(more, can, tmp_path):
+    write(tmp_path, "data/a.bin", os.urandom(4_000_000))
+    plan = plan_of(f"upload: [data]\nname: one\n{more}---\nx = 1\n", tmp_path)
+    if not can:
+        with pytest.raises(PlanError, match="when the clock starts it"):
+            render(plan)
+        return
+    rendering = render(plan)
+    upload = rendering.upload
+    assert (upload.files, upload.size) == (1, 4_000_000)
+    assert any(place.endswith("/work.tar.gz") for place in rendering.payload)
+    assert render(plan).files == rendering.files
+    (receiver,) = pod_of({one["kind"]: one for one in objects_of(rendering)})["spec"]["initContainers"]
+    folder = "/gpudeploy/storage/code" if "storage" in more else "/gpudeploy/state/upload"
+    assert receiver["command"] == [
+        "python3", "-u", "/gpudeploy/in/receive.py", "wait", upload.digest, folder, "1800"
+    ]  # fmt: skip
+    assert any(place.endswith("/receive.py") for place in rendering.payload)
+    (tmp_path / "data/a.bin").write_bytes(os.urandom(4_000_000))
+    assert render(plan).upload.digest != upload.digest
+
+
+def test_a_person_is_told_what_is_uploaded(tmp_path):
+    from jupyter_gpudeploy.backends.kubernetes.advice import advice
+
+    write(tmp_path, "data/a.bin", b"")
+    told = {}
+    for size in (2_000_000, 50_000_000, 100_000_000, 5 * 2**30):
+        os.truncate(tmp_path / "data/a.bin", size)
+        plan = plan_of("upload: [data]\n" + JOB, tmp_path)
+        told[size] = [note for note in advice(plan) if note.field == "upload"][1:]
+    assert not told[2_000_000]
+    assert "where they are more than 3 MiB packed" in told[50_000_000][0].message
+    assert (
+        told[100_000_000][0].message
+        == "the files are uploaded when the pod starts, and anew when it has to start again"
+    )
+    assert (told[5 * 2**30][0].level, told[5 * 2**30][0].message[:30]) == ("error", "5 GiB would go along, 2 GiB ca")
 
 
 def test_five_gigabytes_are_refused_without_being_read(tmp_path):

@@ -12,14 +12,20 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from strict import check
 
 import jupyter_gpudeploy
-from jupyter_gpudeploy.backends.kubernetes import transfer
+from jupyter_gpudeploy.backends.base import RunRef
+from jupyter_gpudeploy.backends.kubernetes import marks, results, transfer
 from jupyter_gpudeploy.backends.kubernetes.arrivals import Arrivals, drafts
 from jupyter_gpudeploy.backends.kubernetes.channels import ExecResult
+from jupyter_gpudeploy.backends.kubernetes.client import Listing
 from jupyter_gpudeploy.backends.kubernetes.client_errors import UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.reader import reader_pod
 from jupyter_gpudeploy.backends.kubernetes.transfer import Source, Transfer
 from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.events.store import Journal, RunFolder
+from jupyter_gpudeploy.events.types import State, StateChange
 
 OUTBOX = Path(jupyter_gpudeploy.__file__).parent / "programs" / "outbox.py"
 
@@ -403,3 +409,96 @@ def test_a_file_that_is_rewritten_while_it_is_read_is_not_taken_for_whole(tmp_pa
     assert said.count(b"GPUDEPLOY.error=it changed while it was read") == 1
     assert b"GPUDEPLOY.error=No such file or directory" in said
     assert len(said) % 512 == 0
+
+
+# --- where it is looked for
+
+
+@pytest.fixture
+def mirror(tmp_path):
+    """The mirror of a job that left one file that was sent and one that was not."""
+    folder = RunFolder(tmp_path / "mirror")
+    folder.output(0).mkdir(parents=True)
+    (folder.output(0) / "small.json").write_text("{}")
+    record = {"kind": "job", "tasks": [{"number": 0}], "cluster": {"storage": None}, "service": None}
+    folder.record_file.write_text(json.dumps(record))
+    balance = {"attempt": 1, "files": [["small.json", 2, "0"]], "left": [["big.bin", 5_000_000]], "left_count": 1}
+    folder.balance_file(0).write_text(json.dumps(balance))
+    journal = Journal(folder.events_file)
+    journal.append(StateChange(1.0, State.RUNNING, 0, details={"pod": "job-0-x"}))
+    journal.append(StateChange(2.0, State.SUCCEEDED, 0))
+    journal.append(StateChange(2.0, State.SUCCEEDED))
+    journal.close()
+    return folder
+
+
+class Empty:
+    """A cluster on which nothing of the run is left. `asked` counts how often somebody looked."""
+
+    asked = 0
+
+    def list(self, *_, **__):
+        self.asked += 1
+        return Listing([], "1")
+
+
+def fetch(mirror, cluster, target, path=""):
+    ref = RunRef("kubernetes", "job", "u", "f", 1.0, "here/ml")
+    return results.download(lambda: cluster, lambda: None, ref, mirror, 0, target, path, None)
+
+
+def test_what_came_through_the_log_is_had_without_the_cluster(mirror, tmp_path):
+    cluster = Empty()
+    assert fetch(mirror, cluster, tmp_path / "t", "small.json") == [tmp_path / "t/small.json"]
+    assert not cluster.asked
+
+
+def test_what_went_with_its_pod_is_named_and_what_came_is_kept(mirror, tmp_path):
+    with pytest.raises(
+        BackendError, match=r"big.bin \(4.77 MiB\) did not fit into its log and went with its pod"
+    ) as caught:
+        fetch(mirror, Empty(), tmp_path / "t")
+    assert caught.value.hint == "storage: 10Gi in the cell keeps what its tasks leave"
+    assert set(tree(tmp_path / "t")) == {"small.json"}
+
+
+def test_a_mirror_that_lacks_what_was_sent_is_not_whole(mirror, tmp_path):
+    (mirror.output(0) / "small.json").unlink()
+    with pytest.raises(BackendError):
+        fetch(mirror, cluster := Empty(), tmp_path / "t", "small.json")
+    assert cluster.asked
+
+
+def test_results_of_an_earlier_attempt_are_not_taken_for_the_last(mirror, tmp_path):
+    balance = json.loads(mirror.balance_file(0).read_text())
+    mirror.balance_file(0).write_text(json.dumps({**balance, "attempt": 0, "left": [], "left_count": 0}))
+    cluster = Empty()
+    fetch(mirror, cluster, tmp_path / "t")
+    assert cluster.asked
+
+
+@pytest.mark.fault(59)
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../b", "a//b"])
+def test_a_path_that_leads_out_is_refused(mirror, path, tmp_path):
+    with pytest.raises(BackendError, match="is no path below the task's output folder"):
+        fetch(mirror, Empty(), tmp_path / "t", path)
+
+
+def test_a_reader_pod_is_restricted_ends_by_itself_and_belongs_to_the_run():
+    ref = RunRef("kubernetes", "a" * 60, "u", "f", 1.0, "here/ml")
+    options = {"image": "python:3.12", "storage": "claim:data", "tolerations": ["team=a:NoSchedule"]}
+    pod = reader_pod(ref, {"cluster": options, "target": {"flavour": "openshift"}}, is_owned=True)
+    check(pod)
+    assert len(pod["metadata"]["name"]) <= 63
+    assert pod["metadata"]["ownerReferences"][0]["uid"] == "u"
+    assert marks.UID not in pod["metadata"]["labels"]
+    assert pod["spec"]["activeDeadlineSeconds"] == 6 * 3600
+    assert pod["spec"]["automountServiceAccountToken"] is False
+    assert "runAsUser" not in pod["spec"]["securityContext"]
+    assert pod["spec"]["volumes"] == [{"name": "storage", "persistentVolumeClaim": {"claimName": "data"}}]
+    (container,) = pod["spec"]["containers"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    own = reader_pod(ref, {"cluster": {**options, "storage": "10Gi"}}, is_owned=False)
+    assert "ownerReferences" not in own["metadata"]
+    assert own["spec"]["securityContext"]["runAsNonRoot"] is True
+    assert own["spec"]["volumes"][0]["persistentVolumeClaim"]["claimName"] == "a" * 60

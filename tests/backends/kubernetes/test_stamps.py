@@ -63,7 +63,7 @@ def test_after_a_break_every_line_is_taken_once_also_where_several_have_one_time
         times.append(now)
     wire = stamped([b"step done"] * 60, times)
     taken, got = Taken(), 0
-    for end in sorted((first, second)) + [60]:
+    for end in [*sorted((first, second)), 60]:
         stream = Unstamper(taken)
         since = stamp(f"{taken.since} ".encode()) if taken.since else 0
         stream.feed(b"".join(line for line in wire[:end] if stamp(line) >= since))

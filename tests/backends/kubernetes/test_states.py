@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import pytest
 from nodes import UID, deployment, event, job, moment, pod, record, root
 
-from jupyter_gpudeploy.backends.kubernetes.placing import MACHINES
 from jupyter_gpudeploy.backends.kubernetes.states import States
 from jupyter_gpudeploy.backends.kubernetes.tasks import SETTLE_SECONDS
 from jupyter_gpudeploy.events.status import Status
@@ -193,7 +192,7 @@ class TestReasons:
 
     @pytest.mark.fault(27)
     def test_a_job_that_makes_no_pods_gives_the_run_its_reason(self):
-        watched = Watched(20, explain=lambda item, events, _: found(events[0]["message"]) if events else None)
+        watched = Watched(20, explain=lambda _, events, __: found(events[0]["message"]) if events else None)
         watched.see(job())
         watched.see(event("job", "FailedCreate", "exceeded quota: q"), wait=6)
         watched.tick(6)
@@ -452,32 +451,42 @@ def test_what_was_fed_before_the_first_look_does_not_make_the_clock_jump():
 
 
 class TestSeveralMachines:
-    def test_the_first_machine_stands_for_the_task_and_the_logs_of_all_are_copied(self):
+    def test_every_node_is_a_task_of_its_own_with_its_log(self):
         watched = Watched(cluster={"nodes": 3})
         watched.see(job(active=3), *(pod(rank, state="running") for rank in range(3)))
-        assert watched.told(0) == [(S, 1, ""), (R, 1, "")]
-        assert {key[0] % MACHINES for key in watched.orders} == {0}
-        assert len(watched.orders) == 3
-        watched.see(*(pod(rank, state="ended") for rank in range(3)), job("0-2", Complete="x"))
+        assert [watched.told(rank) for rank in range(3)] == [[(S, 1, ""), (R, 1, "")]] * 3
+        assert set(watched.orders) == {(0, 1), (1, 1), (2, 1)}
+        watched.see(*(pod(rank, state="ended") for rank in range(2)), job("0-1", active=1))
+        assert watched.told()[-1] == (R, 1, "")
+        watched.see(pod(2, state="ended"), job("0-2", Complete="x"))
         assert watched.told()[-1] == (OK, 1, "")
-        assert {event.task for event in watched.events} == {None, 0}
 
-    def test_a_machine_that_fails_is_named(self):
+    def test_a_node_that_fails_is_named_and_ends_the_others(self):
         watched = Watched(cluster={"nodes": 3})
         watched.see(job(active=3), *(pod(rank, state="running") for rank in range(3)))
         watched.see(pod(2, state="ended", code=7), job("", "2", active=2))
-        watched.see(pod(0, state="ended", code=143, deleted=9), job("", "2", Failed="MaxFailedIndexesExceeded"))
-        assert watched.told(0)[-1] == (FAILED, 1, "machine 2: exit code 7")
+        ended = [pod(rank, state="ended", code=143, deleted=9) for rank in range(2)]
+        watched.see(*ended, job("", "2", Failed="MaxFailedIndexesExceeded"))
+        assert watched.told(2)[-1] == (FAILED, 1, "exit code 7")
+        assert [watched.told(rank)[-1] for rank in range(2)] == [(STOPPED, 1, "ended with node 2: exit code 7")] * 2
+        assert watched.told()[-1] == (FAILED, 1, "node 2: exit code 7")
+
+    def test_a_node_that_fails_and_is_tried_again_is_not_to_blame_for_what_comes_later(self):
+        watched = Watched(cluster={"nodes": 2}, retries=1)
+        watched.see(job(active=2), pod(0, state="running"), pod(1, state="ended", code=3))
+        watched.see(pod(1, failures=1, state="running", created=20))
+        watched.see(pod(0, state="ended", code=4), pod(0, failures=1, state="ended", code=5, created=30))
+        watched.see(pod(1, failures=1, state="ended", code=143, deleted=50, created=20), job("", "0", Failed="x"))
+        assert watched.told(1)[-1][2] == "ended with node 0: exit code 5"
+        assert watched.told()[-1] == (FAILED, 1, "node 0: exit code 5")
 
     def test_a_jobset_that_starts_all_machines_again_has_not_failed(self):
         watched = Watched(cluster={"nodes": 2}, retries=1)
-        labelled = lambda item, restarts: item["metadata"]["labels"].update(
-            {"jobset.sigs.k8s.io/restart-attempt": restarts}
-        )  # noqa: E731
+        label = "jobset.sigs.k8s.io/restart-attempt"
         first, second = job("", Failed="x", uid="first"), job(active=2, uid="second")
         second["metadata"]["creationTimestamp"] = "2026-05-28T20:27:00Z"
-        labelled(first, "0")
-        labelled(second, "1")
+        first["metadata"]["labels"][label] = "0"
+        second["metadata"]["labels"][label] = "1"
         watched.see(job(active=2, uid="first"), pod(0, state="running"), pod(1, state="running"))
         watched.see(first, pod(0, state="ended", code=1))
         assert watched.told(0)[-1] == (W, 2, "exit code 1")
@@ -487,17 +496,43 @@ class TestSeveralMachines:
 
 
 def test_a_schedule_runs_its_tasks_again_and_again_as_further_attempts():
-    watched = Watched(cluster={"schedule": "0 6 * * *"})
-    watched.see(job("0", uid="monday", Complete="x"), pod(state="ended"))
+    watched = Watched(cluster={"schedule": "0 6 * * *", "time_zone": "Etc/UTC"})
+    watched.see(cronjob())
+    assert watched.told()[-1] == (READY, 1, "next at 2026-05-29 06:00 UTC")
+    watched.see(job("0", uid="monday", Complete="x"), fired(pod(state="ended"), "monday"))
+    watched.see(cronjob("2026-05-29T06:00:00Z"))
     assert watched.told(0)[-1] == (OK, 1, "")
-    assert watched.told()[-1] == (W, 1, "waits for its time")
+    assert watched.told()[-1] == (READY, 1, "next at 2026-05-30 06:00 UTC; last at 2026-05-29 06:00 succeeded")
     tuesday = job(active=1, uid="tuesday")
     tuesday["metadata"]["creationTimestamp"] = "2026-05-29T06:00:00Z"
-    watched.see(tuesday, pod(uid="pod-0-t", state="running", created=36000))
+    watched.see(tuesday, fired(pod(uid="pod-0-t", state="running", created=36000), "tuesday"))
     assert watched.told(0)[-1] == (R, 2, "")
     assert watched.told()[-1][0] is R
     watched.see(job("0", uid="monday", Complete="x"), gone=True)
     assert not watched.states.is_over
+
+
+def cronjob(last=None):
+    body = job(uid="cron")
+    return {**body, "kind": "CronJob", "status": {"lastScheduleTime": last} if last else {}}
+
+
+def fired(body, job):
+    body["metadata"]["labels"]["batch.kubernetes.io/controller-uid"] = job
+    return body
+
+
+def test_rounds_of_a_schedule_that_nobody_watched_are_told_one_by_one():
+    watched = Watched(cluster={"schedule": "@hourly", "time_zone": "Etc/UTC"})
+    later = [job("", "0", uid="b", Failed="x"), job(active=1, uid="c")]
+    for number, one in enumerate(later, 1):
+        one["metadata"]["creationTimestamp"] = f"2026-05-28T2{number}:00:00Z"
+    pods = [fired(pod(uid=f"p-{name}", state="ended" if name < "c" else "running", code=3 * (name == "b"),
+                      created=3600 * number), name) for number, name in enumerate("abc")]  # fmt: skip
+    watched.see(cronjob("2026-05-28T22:00:00Z"), job("0", uid="a", Complete="x"), *later, *pods)
+    finals = [told for told in watched.told(0) if told[0].is_final]
+    assert finals == [(OK, 1, ""), (FAILED, 2, "exit code 3")]
+    assert watched.told(0)[-1] == (R, 3, "")
 
 
 def test_replicas_of_a_server_are_tasks_of_their_own():

@@ -155,7 +155,7 @@ def test_a_watch_that_is_open_and_silent_is_checked_by_lists(wire, watched):
     other = pod(1, state="running")
     wire.on("GET", PODS, listing(RUNNING, other), listing(other))
     wire.on("GET", f"{PODS}/{NAME}", gives(pod(state="ended")))
-    wire.on("WATCH", PODS, lambda request, answer: (answer.begin(), time.sleep(1.5), answer.end()))
+    wire.on("WATCH", PODS, lambda _, answer: (answer.begin(), time.sleep(1.5), answer.end()))
     _, inbox = watched(Selection(relisted="status.phase!=Succeeded", seconds=1.0))
     until(lambda: (NAME, "Succeeded", False) in inbox.seen)
     wire.on("GET", PODS, listing())

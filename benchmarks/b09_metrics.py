@@ -1,4 +1,4 @@
-"""B16: a task has printed 400,000 lines with metrics; they become columns.
+"""B9: a task has printed 400,000 lines with metrics; they become columns.
 
 The peer reads the same file with the shortest loop that one would write for it: `for line in f: re.search`, for one
 form of line, into a list of tuples. Ours finds out by itself what the lines mean. Measured in processor time, since
