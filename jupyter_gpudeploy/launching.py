@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 BACKENDS = Family("jupyter_gpudeploy.backends")
 LOCAL = "local"
+CLUSTERS = "kubernetes"
 _LOG = logging.getLogger(__name__)
 _backends: dict[str, Backend] = {}
 
@@ -53,6 +55,24 @@ def backends_in_use() -> list[str]:
     """Return the backends that may have runs of ours: this machine, the default one, those that keep mirrors here."""
     kept = [name for name in BACKENDS.names() if (state_root() / name).is_dir()]
     return [*dict.fromkeys([LOCAL, default_backend(), *kept])]
+
+
+def _chosen(backend: str | None, cluster: str | None, namespace: str | None) -> list[Backend]:
+    if backend is None and (cluster or namespace):
+        backend = CLUSTERS
+    return [backend_of(one) for one in ([backend] if backend else backends_in_use())]
+
+
+def _has_cluster() -> bool:
+    """Return whether this person uses clusters, as far as files tell."""
+    kubeconfig = os.environ.get("KUBECONFIG") or str(Path("~/.kube/config").expanduser())
+    if any(Path(file).is_file() for file in kubeconfig.split(os.pathsep) if file):
+        return True
+    if not settings_file().exists():
+        return False
+    from jupyter_gpudeploy.spec.settings import read_settings
+
+    return read_settings().default_cluster is not None
 
 
 def plan(
@@ -151,7 +171,8 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
     from jupyter_gpudeploy.run import Run
 
     backend = backend_of(plan.backend)
-    existing = _find(backend, plan.name, _place(plan))
+    where = (plan.target.cluster, plan.target.namespace) if plan.target is not None else ()
+    existing = _opened(backend, backend.find(*where), plan.name)
     if existing is not None and (replace or _is_down(existing, plan)):
         existing.must_be_ours(take_over=take_over)
         existing.stop(take_over=take_over)
@@ -159,7 +180,7 @@ def start(plan: Plan, *, replace: bool = False, resume: bool = False, take_over:
         existing = None
     if existing is None:
         return Run(backend, backend.launch(backend.render(plan)), origin="launched")
-    if not take_over and (owner := existing.owner) is not None:
+    if not take_over and (owner := backend.owner(existing.ref, must_know=True)) is not None:
         raise RunExistsError(
             f"{plan.name} exists ({existing.state}) and belongs to {owner}",
             hint=f"give this one another name; %deploy watch {plan.name} shows theirs",
@@ -195,26 +216,43 @@ def differences(run: Run, plan: Plan) -> list[str]:
     return lines or ["files of the program were edited"]
 
 
-def runs(backend: str | None = None) -> RunList:
-    """Return every run that is there, newest first; of one backend, or of all that are in use."""
-    return _listed(backend, lambda one: one.find())
+def runs(backend: str | None = None, *, cluster: str | None = None, namespace: str | None = None) -> RunList:
+    """Return every run that is there, newest first; of one backend or place, or of all that are in use.
+
+    None of them is followed before it is used. The list's `notices` say what could not be asked.
+    """
+    chosen = _chosen(backend, cluster, namespace)
+    return _listed(chosen, lambda one: one.find(cluster, namespace), lambda one: one.troubles())
 
 
 def replaced(backend: str | None = None) -> RunList:
     """Return the runs whose name another run has taken, newest first."""
-    return _listed(backend, lambda one: one.find_archived())
+    return _listed(_chosen(backend, None, None), lambda one: one.find_archived())
 
 
-def attach(name: str, backend: str | None = None) -> Run:
+def attach(name: str, backend: str | None = None, *, cluster: str | None = None, namespace: str | None = None) -> Run:
     """Return the run of that name, from whichever kernel it was launched. Raises RunNotFoundError.
 
-    Of several backends that have one, a run that is alive wins, then the newest.
+    Of several backends that have one, a run that is alive wins, then the newest. `cluster`, `namespace`: look there
+    alone. A name that none of the backends in use knows is looked for on the default cluster too.
     """
-    chosen = [backend_of(one) for one in ([backend] if backend else backends_in_use())]
-    found = [run for one in chosen if (run := _find(one, name) or _find(one, safe_name(name))) is not None]
+    chosen = _chosen(backend, cluster, namespace)
+    found: list[Run] = []
+    known: list[str] = []
+    troubles: list[str] = []
+    for one in [*chosen, None]:
+        if one is None:
+            if found or backend or cluster or namespace or not _has_cluster() or backend_of(CLUSTERS) in chosen:
+                break
+            one = backend_of(CLUSTERS)  # noqa: PLW2901 - the last one
+        refs = one.find(cluster, namespace)
+        known += [ref.name for ref in refs]
+        troubles += one.troubles()
+        if (run := _opened(one, refs, name) or _opened(one, refs, safe_name(name))) is not None:
+            found.append(run)
     if not found:
-        known = [ref.name for one in chosen for ref in one.find()]
-        raise RunNotFoundError(f"no run is called {name!r}", hint=did_you_mean(name, known))
+        hint = "; ".join(filter(None, (did_you_mean(name, known), *troubles)))
+        raise RunNotFoundError(f"no run is called {name!r}", hint=hint)
     return found[0] if len(found) == 1 else max(found, key=lambda run: (not run.is_over, run.ref.created))
 
 
@@ -229,30 +267,30 @@ def compare(*wanted: Run | str) -> pd.DataFrame:
     return frames.compare([run.parts() for run in chosen])
 
 
-def _listed(backend: str | None, find: Callable[[Backend], Sequence[RunRef]]) -> RunList:
+def _listed(
+    chosen: Sequence[Backend],
+    find: Callable[[Backend], Sequence[RunRef]],
+    troubles: Callable[[Backend], Sequence[str]] = lambda _: (),
+) -> RunList:
     from jupyter_gpudeploy.run import RunList
 
-    chosen = [backend_of(one) for one in ([backend] if backend else backends_in_use())]
-    found = [run for one in chosen for ref in find(one) if (run := _open(one, ref)) is not None]
-    return RunList(sorted(found, key=lambda run: run.ref.created, reverse=True))
+    found = [run for one in chosen for ref in find(one) if (run := _open(one, ref, listed=True)) is not None]
+    notices = [notice for one in chosen for notice in troubles(one)]
+    return RunList(sorted(found, key=lambda run: run.ref.created, reverse=True), notices)
 
 
-def _place(plan: Plan) -> str:
-    return f"{plan.target.cluster}/{plan.target.namespace}" if plan.target is not None else ""
-
-
-def _find(backend: Backend, name: str, place: str | None = None) -> Run | None:
-    found = (ref for ref in backend.find() if ref.name == name and place in (None, ref.place))
-    ref = next(found, None)
+def _opened(backend: Backend, refs: Sequence[RunRef], name: str) -> Run | None:
+    """Return the newest run of that name, or None."""
+    ref = next((ref for ref in refs if ref.name == name), None)
     return None if ref is None else _open(backend, ref)
 
 
-def _open(backend: Backend, ref: RunRef) -> Run | None:
+def _open(backend: Backend, ref: RunRef, *, listed: bool = False) -> Run | None:
     """Return the Run, or None when it was deleted meanwhile or its record cannot be read."""
     from jupyter_gpudeploy.run import Run
 
     try:
-        return Run(backend, ref)
+        return Run(backend, ref, listed=listed)
     except (OSError, RunNotFoundError):
         return None
     except (ValueError, KeyError, TypeError) as error:

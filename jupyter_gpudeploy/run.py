@@ -21,10 +21,10 @@ from jupyter_gpudeploy.events.types import State, StateChange
 from jupyter_gpudeploy.plan.arguments import check_shell
 from jupyter_gpudeploy.plan.program import split_words
 from jupyter_gpudeploy.quantities import format_seconds
-from jupyter_gpudeploy.summary import Summary, summarize
+from jupyter_gpudeploy.summary import Summary, summarize, unseen
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     import pandas as pd
     import plotly.graph_objects as go
@@ -41,22 +41,43 @@ _END_SECONDS = 0.2  # the end itself is told at once
 _STOP_SECONDS = 30.0  # beyond the grace: a cluster takes its time
 
 
-class Run:
-    """One run. Made by `launch`, `attach` and `runs`, not by hand. Safe to use from several threads."""
+class _Opened:
+    """The folder of a run, and what was read of it."""
 
-    def __init__(self, backend: Backend, ref: RunRef, *, origin: str = "attached") -> None:
+    def __init__(self, folder: RunFolder) -> None:
+        self.folder = folder
+        self.record: dict[str, Any] = folder.record()
+        self.reader = JournalReader(folder.events_file)
+        self.status = Status.of(task["number"] for task in self.record["tasks"])
+        self.collector = Collector(folder)
+
+    def move(self, folder: RunFolder) -> None:
+        """Go on in another place, into which the folder was moved."""
+        self.folder = folder
+        self.reader.file = folder.events_file
+        self.collector = Collector(folder)
+
+
+class Run:
+    """One run. Made by `launch`, `attach` and `runs`, not by hand. Safe to use from several threads.
+
+    One that was `listed` is looked at when it is asked for more than `glance`.
+    """
+
+    def __init__(self, backend: Backend, ref: RunRef, *, origin: str = "attached", listed: bool = False) -> None:
         self._backend = backend
         self.ref = ref
         self.origin = origin
-        self._folder = backend.folder(ref)
-        self.record: dict[str, Any] = self._folder.record()
-        self._reader = JournalReader(self._folder.events_file)
-        self._status = Status.of(task["number"] for task in self.record["tasks"])
-        self._collector = Collector(self._folder)
         self._lock = RLock()
+        self._opened: _Opened | None = None
+        seen = backend.glance(ref) if listed else None
+        if seen is None:
+            self._opened = _Opened(backend.folder(ref))
+        elif seen.folder is not None:
+            self._opened = _Opened(seen.folder)
 
     def __repr__(self) -> str:
-        summary = self.summary(log_lines=0, metrics=False)
+        summary = self.glance()
         whose = f", of {summary.owner}" if summary.owner else ""
         return f"Run({self.name!r}, {summary.state}: {summary.progress}, {format_seconds(summary.seconds)}{whose})"
 
@@ -64,6 +85,12 @@ class Run:
     def name(self) -> str:
         """The name by which `attach` finds it."""
         return self.ref.name
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was decided when it was launched."""
+        with self._lock:
+            return self._seen.record
 
     @property
     def title(self) -> str:
@@ -106,11 +133,11 @@ class Run:
         with self._lock:
             self._located()
             if self._has_ended():
-                return self._status
+                return self._seen.status
             reason = self._backend.lost(self.ref)
             if reason is None or self._has_ended():  # it may have ended between the two looks
-                return self._status
-            return self._status.lost(StateChange(time.time(), State.LOST, reason=reason))
+                return self._seen.status
+            return self._seen.status.lost(StateChange(time.time(), State.LOST, reason=reason))
 
     @property
     def state(self) -> State:
@@ -127,20 +154,37 @@ class Run:
         with self._lock:
             status = self.status()
             if metrics:
-                self._collector.poll(status)
+                self._seen.collector.poll(status)
             summary = summarize(
                 self.record,
                 status,
-                self._collector.latest() if metrics else {},
+                self._seen.collector.latest() if metrics else {},
                 now=time.time(),
                 url=self._url(status),
                 best=self._best_task() if metrics else None,
                 log=self._last_lines(status, log_lines) if log_lines else (),
             )
-        problems = self._collector.problems() if metrics else []
+        problems = self._seen.collector.problems() if metrics else []
         owner = self.owner or ""
         notices = [*summary.notices, *problems, *self._own_notices(status, owner)]
         return summary._replace(notices=notices, owner=owner)
+
+    def glance(self) -> Summary:
+        """Return what a list shows, of a run that is not followed: nothing is copied for it, and little is asked."""
+        seen = self._backend.glance(self.ref)
+        if seen is None:
+            return self.summary(log_lines=0, metrics=False)
+        owner = self.owner or ""
+        with self._lock:
+            if self._opened is None and seen.folder is not None:
+                self._opened = _Opened(seen.folder)
+            if self._opened is None:
+                return unseen(self.ref, seen.state, seen.reason, owner)
+            self._has_ended()
+            known = summarize(self._opened.record, self._opened.status, {}, now=time.time())
+        if seen.state is not None and seen.state is not known.state:
+            known = known._replace(state=seen.state, reason=seen.reason)
+        return known._replace(owner=owner)
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> Run:
         """Wait until the run has ended; a server or a schedule, until it is ready. Return the run itself.
@@ -151,7 +195,7 @@ class Run:
         deadline = None if timeout is None else time.monotonic() + timeout
         longest = _LOOK_SECONDS if self.kind in ("server", "manual") else _END_SECONDS
         pause = 0.02
-        with Closing(self._folder.path) as journal:
+        with Closing(self.folder) as journal:
             while not self._is_waited_for(status := self.status()):
                 left = math.inf if deadline is None else deadline - time.monotonic()
                 if left <= 0:
@@ -343,16 +387,22 @@ class Run:
         return self
 
     def must_be_mine(self, *, take_over: bool) -> None:
-        """Raise NotConfirmedError for another person's run, unless somebody said to take it over."""
-        owner = None if take_over else self.owner
+        """Raise NotConfirmedError for another person's run, unless somebody said to take it over.
+
+        Raises BackendError where it cannot be told whose it is.
+        """
+        owner = None if take_over else self._backend.owner(self.ref, must_know=True)
         if owner is not None:
             raise NotConfirmedError(f"{self.name} belongs to {owner}", hint="take_over=True, or --take-over")
 
     def must_be_ours(self, *, take_over: bool) -> None:
-        """Raise NotConfirmedError when another person or living kernel drives it and nobody said to take it over."""
+        """Raise NotConfirmedError when another person or living kernel drives it and nobody said to take it over.
+
+        Raises BackendError where that cannot be told.
+        """
         self.must_be_mine(take_over=take_over)
-        driver = None if take_over else self.driver
-        if driver is not None and not self.is_over:
+        driver = None if take_over or self.is_over else self._backend.driver(self.ref, must_know=True)
+        if driver is not None:
             raise NotConfirmedError(f"{self.name} is also driven by {driver}", hint="take_over=True, or --take-over")
 
     def parts(self) -> tuple[dict[str, Any], Status, Collector]:
@@ -362,11 +412,19 @@ class Run:
     def _located(self) -> RunFolder:
         """Return the folder, which moves aside when another run takes the name. Raises RunNotFoundError."""
         found = self._backend.folder(self.ref)
-        if found.path != self._folder.path:
-            self._folder = found
-            self._reader.file = found.events_file
-            self._collector = Collector(found)
+        with self._lock:
+            if self._opened is None:
+                self._opened = _Opened(found)
+            elif found.path != self._opened.folder.path:
+                self._opened.move(found)
         return found
+
+    @property
+    def _seen(self) -> _Opened:
+        if self._opened is None:
+            self._located()
+        assert self._opened is not None  # noqa: S101 - located
+        return self._opened
 
     def _url(self, status: Status) -> str | None:
         replica = status.tasks.get(0)
@@ -374,20 +432,21 @@ class Run:
         return replica.details.get("url") if is_up and replica is not None else None
 
     def _has_ended(self) -> bool:
-        self._status.feed(self._reader.poll())
-        return self._status.state.is_final
+        seen = self._seen
+        seen.status.feed(seen.reader.poll())
+        return seen.status.state.is_final
 
     def _collected(self) -> Collector:
         with self._lock:
-            self._collector.poll(self.status())
-            return self._collector
+            self._seen.collector.poll(self.status())
+            return self._seen.collector
 
     def _parameter_names(self) -> list[str]:
         return list(dict.fromkeys(name for task in self.record["tasks"] for name in task.get("parameters", {})))
 
     def _best_task(self) -> int | None:
         metric = self.record.get("metric")
-        return self._collector.best_task(metric["name"], metric["goal"]) if metric else None
+        return self._seen.collector.best_task(metric["name"], metric["goal"]) if metric else None
 
     def _is_waited_for(self, status: Status) -> bool:
         return status.state.is_final or status.state is State.READY
@@ -424,10 +483,13 @@ class Run:
 
 
 class RunList(list[Run]):
-    """Runs, newest first. Shown as a table."""
+    """Runs, newest first. Shown as a table. `notices`: what could not be asked for it, and why."""
+
+    def __init__(self, runs: Iterable[Run] = (), notices: Sequence[str] = ()) -> None:
+        super().__init__(runs)
+        self.notices = tuple(notices)
 
     def __repr__(self) -> str:
-        if not self:
-            return "no runs"
-        width = max(len(run.name) for run in self)
-        return "\n".join(f"{run.name:<{width}}  {run!r}" for run in self)
+        width = max((len(run.name) for run in self), default=0)
+        lines = [f"{run.name:<{width}}  {run!r}" for run in self] or ["no runs"]
+        return "\n".join([*lines, *self.notices])

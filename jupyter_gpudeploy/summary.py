@@ -13,6 +13,7 @@ from jupyter_gpudeploy.names import point_name
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from jupyter_gpudeploy.backends.base import RunRef
     from jupyter_gpudeploy.events.status import Status, TaskStatus
     from jupyter_gpudeploy.events.types import MetricPoint
 
@@ -38,6 +39,7 @@ class Summary(NamedTuple):
 
     `tries` is how often a task that fails is started at most; `hint` an edit of the cell that would help; `images`
     what its containers were made of, with digests. `owner`: whose it is, where it is another person's.
+    `is_seen`: False while nobody has looked where it stands.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Summary(NamedTuple):
     hint: str = ""
     images: Sequence[str] = ()
     owner: str = ""
+    is_seen: bool = True
 
     @property
     def done(self) -> int:
@@ -70,6 +73,8 @@ class Summary(NamedTuple):
     @property
     def progress(self) -> str:
         """`5 done, 2 running, 5 waiting` for many tasks; the state for one."""
+        if not self.is_seen:
+            return "not looked at"
         if len(self.rows) <= 1 and self.kind != "sweep":
             return str(self.state)
         parts = [
@@ -123,8 +128,18 @@ def summarize(
     )
 
 
+def unseen(ref: RunRef, state: State | None, reason: str, owner: str) -> Summary:
+    """Return what is known of a run that has no folder here: who it is, and its state where somebody told it."""
+    return Summary(
+        name=ref.name, title=ref.name, uid=ref.uid, kind="", backend=ref.backend, state=state or State.WAITING,
+        reason=reason, seconds=None, gpu_hours=0.0, url=None, counts={}, rows=(), notices=(), log=(), metric=None,
+        goal=None, best=None, owner=owner, is_seen=state is not None,
+    )  # fmt: skip
+
+
 def _images(status: Status) -> list[str]:
-    found = (str((task.details or {}).get("image") or "") for task in (*status.tasks.values(), status))
+    details = [*(task.details for task in status.tasks.values()), status.details]
+    found = (str(one.get("image") or "") for one in details)
     return [*dict.fromkeys(image for image in found if image)]
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jupyter_gpudeploy.events.store import RunFolder
-    from jupyter_gpudeploy.events.types import LogLine, StateChange
+    from jupyter_gpudeploy.events.types import LogLine, State, StateChange
     from jupyter_gpudeploy.plan.types import Note, Plan, Target
     from jupyter_gpudeploy.report import Report
     from jupyter_gpudeploy.sources.base import MetricSource
@@ -88,6 +88,17 @@ class RunRef(NamedTuple):
     owner: str = ""
 
 
+class Glance(NamedTuple):
+    """What is known of a run that nobody looks at. `folder`: what was seen of it, None for nothing.
+
+    `state`: what it is in now, where that is known better than the folder says; `reason`: why.
+    """
+
+    folder: RunFolder | None
+    state: State | None = None
+    reason: str = ""
+
+
 class Endpoint(NamedTuple):
     """Where a server is reached. `headers` belong on every request."""
 
@@ -121,8 +132,18 @@ class Backend(Protocol):
         name with another fingerprint.
         """
 
-    def find(self) -> Sequence[RunRef]:
-        """Return every run of ours that is still there, whoever started it, newest first."""
+    def find(self, cluster: str | None = None, namespace: str | None = None) -> Sequence[RunRef]:
+        """Return every run of ours that is still there, whoever started it, newest first.
+
+        `cluster`, `namespace`: only of that place, for a backend that has several. What cannot be asked is left out,
+        and told by `troubles`; it takes a few seconds at most.
+        """
+
+    def troubles(self) -> Sequence[str]:
+        """Return what the last `find` could not ask, and why: `here/ml could not be asked: ...`."""
+
+    def glance(self, ref: RunRef) -> Glance | None:
+        """Return what is known of a run without beginning to follow it; None where following it costs nothing."""
 
     def find_archived(self) -> Sequence[RunRef]:
         """Return every run that was archived, newest first."""
@@ -190,14 +211,17 @@ class Backend(Protocol):
     ) -> None:
         """Keep secret values under a name that cells can refer to. Raises BackendError where there is no such place."""
 
-    def driver(self, ref: RunRef) -> str | None:
-        """Return which other living kernel launched or took over this run ("pid 12 on host, since 14:02"), or None."""
+    def driver(self, ref: RunRef, *, must_know: bool = False) -> str | None:
+        """Return which other living kernel launched or took over this run ("pid 12 on host, since 14:02"), or None.
+
+        At once, for displays: None where nobody can tell now. `must_know`: for what depends on it; raises BackendError.
+        """
 
     def stale(self, ref: RunRef) -> str | None:
         """Return since when what is known of a run is not up to date, and why, as a sentence; None while it is."""
 
-    def owner(self, ref: RunRef) -> str | None:
-        """Return which other person started this run; None for our own, and where nobody can tell."""
+    def owner(self, ref: RunRef, *, must_know: bool = False) -> str | None:
+        """Return which other person started this run; None for our own. `must_know`: as for `driver`."""
 
     def parallelism(self, ref: RunRef) -> int:
         """Return how many tasks may run at once now."""

@@ -133,29 +133,35 @@ CELL_VERBS = {
 }
 VERBS = {
     "help": Verb("[VERB]", "what can be written here"),
-    "ls": Verb("", "every run, newest first", ("output", "backend")),
-    "status": Verb("NAME", "where a run stands now", ("output",)),
-    "attach": Verb("NAME", "the run, with a display that follows it", ("output",)),
-    "watch": Verb("NAME", "the same as attach", ("output",)),
-    "wait": Verb("NAME", "wait until it has ended; fail where it failed", ("output", "timeout", "plain")),
-    "results": Verb("NAME ...", "one row a trial; of several runs, a comparison", ("output",)),
-    "logs": Verb("NAME", "what it printed; of a long log the end", ("output", "trial", "tail", "whole", "follow")),
-    "exec": Verb("NAME -- COMMAND", "run a command in a manual run", ("output",)),
-    "forward": Verb("NAME", "a URL of this machine that leads to a port of it", ("output", "port", "trial")),
-    "download": Verb("NAME", "copy what it left in its output folder", ("output", "to", "trial", "path")),
+    "ls": Verb("", "every run, newest first", ("output", *_WHERE)),
+    "status": Verb("NAME", "where a run stands now", ("output", *_WHERE)),
+    "attach": Verb("NAME", "the run, with a display that follows it", ("output", *_WHERE)),
+    "watch": Verb("NAME", "the same as attach", ("output", *_WHERE)),
+    "wait": Verb("NAME", "wait until it has ended; fail where it failed", ("output", "timeout", "plain", *_WHERE)),
+    "results": Verb("NAME ...", "one row a trial; of several runs, a comparison", ("output", *_WHERE)),
+    "logs": Verb(
+        "NAME", "what it printed; of a long log the end", ("output", "trial", "tail", "whole", "follow", *_WHERE)
+    ),
+    "exec": Verb("NAME -- COMMAND", "run a command in a manual run", ("output", *_WHERE)),
+    "forward": Verb("NAME", "a URL of this machine that leads to a port of it", ("output", "port", "trial", *_WHERE)),
+    "download": Verb("NAME", "copy what it left in its output folder", ("output", "to", "trial", "path", *_WHERE)),
     "secret": Verb("NAME", "ask for a value, and keep it in a Secret of the cluster", ("key", *_WHERE)),
     "doctor": Verb("", "what is there, what we may do, what is free", ("output", *_WHERE)),
-    "stop": Verb("NAME ...", "end it, and everything it started", ("output", "grace", "all", "yes", "take_over")),
-    "resume": Verb(
-        "NAME", "go on with what a lost or stopped run left undone", ("output", "wait", "plain", "take_over")
+    "stop": Verb(
+        "NAME ...", "end it, and everything it started", ("output", "grace", "all", "yes", "take_over", *_WHERE)
     ),
-    "pause": Verb("NAME", "let nothing of it run; what runs begins anew later", ("output",)),
-    "unpause": Verb("NAME", "let a paused run go on", ("output",)),
-    "parallelism": Verb("NAME [N]", "how many tasks run at once, or from now on", ("output",)),
-    "plan": Verb("NAME", "what was decided when it was started", ("output",)),
-    "show": Verb("NAME", "the cell and the record it was started from", ("output",)),
+    "resume": Verb(
+        "NAME", "go on with what a lost or stopped run left undone", ("output", "wait", "plain", "take_over", *_WHERE)
+    ),
+    "pause": Verb("NAME", "let nothing of it run; what runs begins anew later", ("output", *_WHERE)),
+    "unpause": Verb("NAME", "let a paused run go on", ("output", *_WHERE)),
+    "parallelism": Verb("NAME [N]", "how many tasks run at once, or from now on", ("output", *_WHERE)),
+    "plan": Verb("NAME", "what was decided when it was started", ("output", *_WHERE)),
+    "show": Verb("NAME", "the cell and the record it was started from", ("output", *_WHERE)),
     "clean": Verb(
-        "NAME ...", "delete what is kept of runs that have ended", ("output", "all", "older", "yes", "take_over")
+        "NAME ...",
+        "delete what is kept of runs that have ended",
+        ("output", "all", "older", "yes", "take_over", *_WHERE),
     ),
 }
 

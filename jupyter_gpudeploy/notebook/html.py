@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from jupyter_gpudeploy.notebook.planview import PlanCard
     from jupyter_gpudeploy.notebook.sheet import Column, Sheet
@@ -72,9 +72,10 @@ def plan_html(card: PlanCard) -> str:
     return _frame(parts)
 
 
-def list_html(sheet: Sheet, title: str) -> str:
+def list_html(sheet: Sheet, title: str, notices: Sequence[str] = ()) -> str:
     """Return the display of several runs."""
-    return _frame([_line(title, "font-weight:600"), sheet_html(sheet)])
+    told = [_line(f"! {notice}", f"margin-top:4px;{QUIET}") for notice in notices]
+    return _frame([_line(title, "font-weight:600"), sheet_html(sheet), *told])
 
 
 def sheet_html(sheet: Sheet) -> str:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 Bundle = dict[str, str]
 RUNS = 30
+LONGEST_NOTICE = 1000
 _RUN = "jupyter_gpudeploy.run.Run"
 
 
@@ -55,12 +56,14 @@ def list_bundle(runs: RunList) -> Bundle:
     """Return the display of several runs, one a row, the first RUNS of them."""
     from jupyter_gpudeploy.notebook import html, sheet, text
 
-    shown = [run.summary(log_lines=0, metrics=False) for run in runs[:RUNS]]
+    shown = [run.glance() for run in runs[:RUNS]]
     table = sheet.listing(shown, left_out=len(runs) - len(shown))
-    title = f"{len(runs)} run{'s' * (len(runs) != 1)}"
-    if not shown:
-        return {"text/plain": "no runs", "text/html": html.list_html(table, "no runs")}
-    return {"text/plain": text.list_text(table, title), "text/html": html.list_html(table, title)}
+    title = f"{len(runs)} run{'s' * (len(runs) != 1)}" if shown else "no runs"
+    notices = [sheet.clean(notice, LONGEST_NOTICE) for notice in runs.notices]
+    return {
+        "text/plain": text.list_text(table, title, notices),
+        "text/html": html.list_html(table, title, notices),
+    }
 
 
 def register(shell: InteractiveShell) -> None:

@@ -67,7 +67,7 @@ def listing(summaries: Sequence[Summary], left_out: int) -> Sheet:
     columns = (
         Column("name", tuple(clean(summary.name) for summary in summaries)),
         Column("kind", tuple(clean(summary.kind) for summary in summaries), rank=2),
-        Column("state", tuple(str(summary.state) for summary in summaries), role="state"),
+        Column("state", tuple(_standing(summary) for summary in summaries), role="state"),
         Column("done", tuple(_share(summary) for summary in summaries), numeric=True, rank=1),
         Column("time", tuple(rounded(summary.seconds, live=False) for summary in summaries), numeric=True, role="time"),
         Column("GPU h", tuple(f"{summary.gpu_hours:.2g}" for summary in summaries), numeric=True, rank=3),
@@ -78,6 +78,10 @@ def listing(summaries: Sequence[Summary], left_out: int) -> Sheet:
     kept = tuple(column for column in columns if any(text.strip("0") for text in column.cells))
     states = tuple(summary.state for summary in summaries)
     return Sheet(kept or columns[:1], states, more=f"… and {left_out} more runs" if left_out else "")
+
+
+def _standing(summary: Summary) -> str:
+    return str(summary.state) if summary.is_seen else "not looked at"
 
 
 def clean(text: str, limit: int = LIMIT) -> str:

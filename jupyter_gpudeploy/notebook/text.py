@@ -45,9 +45,9 @@ def plan_text(card: PlanCard) -> str:
     return "\n".join(lines)
 
 
-def list_text(sheet: Sheet, title: str) -> str:
+def list_text(sheet: Sheet, title: str, notices: Sequence[str] = ()) -> str:
     """Return the display of several runs."""
-    return "\n".join([title, *_block(sheet)]) if sheet.columns[0].cells else title
+    return "\n".join([title, *(_block(sheet) if sheet.columns[0].cells else ()), *_wrapped("! ", notices)])
 
 
 def sheet_text(sheet: Sheet, width: int = WIDTH) -> list[str]:

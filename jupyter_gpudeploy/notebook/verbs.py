@@ -84,24 +84,37 @@ def _dry_run(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
             shell.display_pub.publish(data={"text/plain": made["text/plain"]} if asked.plain else made, metadata={})
 
 
+def _every(asked: Arguments) -> RunList:
+    return launching.runs(asked.backend, cluster=asked.cluster, namespace=asked.namespace)
+
+
+def _runs(asked: Arguments) -> list[Run]:
+    return [_run(asked, name) for name in asked.names]
+
+
+def _run(asked: Arguments, name: str = "") -> Run:
+    """Return the run of that name, or the first that was named, wherever it was said to be."""
+    return launching.attach(name or asked.names[0], asked.backend, cluster=asked.cluster, namespace=asked.namespace)
+
+
 def _help(_shell: InteractiveShell, asked: Arguments) -> Text:
     return Text(help_text(asked.names[0] if asked.names else None))
 
 
 def _ls(_shell: InteractiveShell, asked: Arguments) -> RunList:
-    return launching.runs(asked.backend)
+    return _every(asked)
 
 
 def _status(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Summary
-    return launching.attach(asked.names[0]).summary()
+    return _run(asked).summary()
 
 
 def _attach(_shell: InteractiveShell, asked: Arguments) -> Run:
-    return launching.attach(asked.names[0])
+    return _run(asked)
 
 
 def _wait_for(shell: InteractiveShell, asked: Arguments) -> Run:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     _wait(shell, [run], asked)
     return run
 
@@ -125,12 +138,12 @@ def _wait(shell: InteractiveShell, started: Sequence[Run], asked: Arguments) -> 
 
 def _results(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a DataFrame
     if len(asked.names) > 1:
-        return launching.compare(*asked.names)
-    return launching.attach(asked.names[0]).trials()
+        return launching.compare(*_runs(asked))
+    return _run(asked).trials()
 
 
 def _logs(_shell: InteractiveShell, asked: Arguments) -> Text | None:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     if asked.trial is not None and asked.trial not in run.status().tasks:
         kind = "trial" if run.kind == "sweep" else "task"
         raise GpuDeployError(f"{run.name} has no {kind} {asked.trial}", hint=f"%deploy status {run.name} lists them")
@@ -153,7 +166,7 @@ def _logs(_shell: InteractiveShell, asked: Arguments) -> Text | None:
 
 
 def _exec(_shell: InteractiveShell, asked: Arguments) -> int | None:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     shown = Valve()
     try:
         return run.exec(asked.command, stream=lambda line: shown.print(plain(line)))
@@ -165,7 +178,7 @@ def _exec(_shell: InteractiveShell, asked: Arguments) -> int | None:
 
 
 def _forward(_shell: InteractiveShell, asked: Arguments) -> str:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     port = asked.port or (run.record["service"] or {}).get("port")
     if port is None:
         raise GpuDeployError(f"{run.name} is no server: which port?", hint=f"%deploy forward {run.name} --port 8888")
@@ -173,7 +186,7 @@ def _forward(_shell: InteractiveShell, asked: Arguments) -> str:
 
 
 def _download(_shell: InteractiveShell, asked: Arguments) -> list[Path]:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     shown = Progress()
     try:
         return run.download(asked.to or run.name, asked.trial, asked.path or "", progress=shown.show)
@@ -203,9 +216,9 @@ def _doctor(_shell: InteractiveShell, asked: Arguments) -> Text:
 def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Run, or a RunList
     grace = DEFAULT_GRACE if asked.grace is None else asked.grace
     if asked.names:
-        chosen = [launching.attach(name) for name in asked.names]
+        chosen = _runs(asked)
     else:
-        chosen = [run for run in launching.runs() if not run.is_over and run.owner is None]
+        chosen = [run for run in _every(asked) if not run.is_over and run.owner is None]
         if chosen and not asked.yes:
             raise NotConfirmedError(f"this would end {_told(chosen)}", hint="%deploy stop --all --yes")
     for run in chosen:
@@ -218,19 +231,19 @@ def _stop(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - 
 
 
 def _resume(shell: InteractiveShell, asked: Arguments) -> Run:
-    run = launching.attach(asked.names[0]).resume(take_over=asked.take_over)
+    run = _run(asked).resume(take_over=asked.take_over)
     if asked.wait:
         _wait(shell, [run], asked)
     return run
 
 
 def _pause(_shell: InteractiveShell, asked: Arguments) -> Run:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     return run.pause() if asked.verb == "pause" else run.unpause()
 
 
 def _parallelism(_shell: InteractiveShell, asked: Arguments) -> int:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     for count in asked.names[1:]:
         try:
             run.parallelism = int(count)
@@ -240,7 +253,7 @@ def _parallelism(_shell: InteractiveShell, asked: Arguments) -> int:
 
 
 def _record(_shell: InteractiveShell, asked: Arguments) -> Text:
-    run = launching.attach(asked.names[0])
+    run = _run(asked)
     record = json.dumps(run.record, indent=2, ensure_ascii=False)
     if asked.verb == "plan":
         return Text(record)
@@ -264,14 +277,15 @@ def _clean(_shell: InteractiveShell, asked: Arguments) -> None:
 
 def _to_clean(asked: Arguments) -> list[Run]:
     if asked.names:
-        chosen = [launching.attach(name) for name in asked.names]
+        chosen = _runs(asked)
         for run in chosen:
             if not run.is_over:
                 raise GpuDeployError(f"{run.name} is {run.state}: only runs that have ended are deleted",
                                      hint=f"%deploy stop {run.name}")  # fmt: skip
         return chosen
     before = time.time() - (asked.older or 0.0)
-    every = [*launching.runs(), *launching.replaced()]
+    is_anywhere = asked.cluster is None and asked.namespace is None
+    every = [*_every(asked), *(launching.replaced(asked.backend) if is_anywhere else ())]
     return [
         run for run in every if run.is_over and (run.status().ended or run.ref.created) <= before and run.owner is None
     ]

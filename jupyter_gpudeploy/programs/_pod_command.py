@@ -98,12 +98,20 @@ class Command:
         self.exit_code = _NOT_FOUND if isinstance(error, FileNotFoundError) else _NOT_STARTED
         self._finish()
 
-    def ask(self, number: int, grace: float) -> None:
-        """Forward a signal; kill after `grace` seconds."""
+    def ask(self, number: int) -> None:
+        """Forward a signal that asks for the end."""
         if self._pid and not self._has_exited and not processes.has_ended(self._pid):
             self._asked = number
             processes.send_group(self._pid, number)
-        self._kill_at = min(self._kill_at, time.monotonic() + grace)
+
+    def hand_over(self, exit_code: int, reason: str) -> None:
+        """Send what is there, while it goes on, as if it had ended: when it does, all that is sent again."""
+        self.pump()
+        self.metrics.poll()
+        self._files.poll()
+        self._send_outputs()
+        if not self._is_executed:
+            self._tell(exit_code, reason)
 
     def tell(self, number: int) -> None:
         """Forward a signal that ends nothing."""
@@ -139,7 +147,7 @@ class Command:
             return
         now = time.monotonic()
         if now >= self._kill_at:
-            processes.send([self._pid, *self._left()] if not self._has_exited else self._left(), signal.SIGKILL)
+            processes.send(self._left(), signal.SIGKILL)
         if self._has_exited:
             self._clear(now)
 
@@ -193,11 +201,18 @@ class Command:
             self.wakes = -1
         self.metrics.poll()
         self._files.poll(ended=True)
+        self._send_outputs()
+        self.is_over = True
+        self._tell(self.exit_code, self.reason)
+
+    def _send_outputs(self) -> None:
         storage = self._place.cluster.get("storage")
         kept = f"stay on the volume of the run ({storage})" if storage else "stay in the pod: too large for its log"
         left = Outputs(self._place.output(self.number), self._sender, self._extra, kept, self._attempt)
         left.send(self._files.sent)
-        self.is_over = True
+
+    def _tell(self, exit_code: int, reason: str) -> None:
+        """Send how it ended."""
         peak = processes.memory().peak
         self._sender.send(
             "ended",
@@ -205,8 +220,8 @@ class Command:
                 **self._extra,
                 "attempt": self._attempt,
                 "time": time.time(),
-                "exit_code": self.exit_code,
-                "reason": self.reason,
+                "exit_code": exit_code,
+                "reason": reason,
                 **({"memory_peak": peak} if peak else {}),
             },
         )

@@ -58,8 +58,7 @@ class Place:
         earlier = _number(file.read_text("ascii")) if file.exists() else 0
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(str(earlier + 1), "ascii")
-        failures = (_number(self.given.get(f"GPUDEPLOY_{name}", "")) for name in ("FAILURES", "IGNORED_FAILURES"))
-        return 1 + earlier + sum(failures)
+        return first_attempt(self.given) + earlier
 
     def task(self) -> Mapping[str, Any]:
         """Return the record's entry of this pod; of the nodes of a job, one each. Raises IndexError."""
@@ -123,6 +122,11 @@ class Place:
     def _port(self) -> str:
         service = self.record.get("service") or {}
         return str(service.get("port", ""))
+
+
+def first_attempt(given: Mapping[str, str]) -> int:
+    """Return which attempt at its task the first start of this pod's container is, from 1."""
+    return 1 + sum(_number(given.get(f"GPUDEPLOY_{name}", "")) for name in ("FAILURES", "IGNORED_FAILURES"))
 
 
 def executed(number: int, argv: Sequence[str]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ import signal
 import sys
 import tarfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 FOLDERS = ("runtime", "code", "work", "home")
@@ -37,8 +38,10 @@ def main(words: list[str]) -> int:
     try:
         unpack_all(root)
     except (OSError, ValueError, EOFError, tarfile.TarError) as error:
-        print(f"what was sent to this pod cannot be unpacked: {error}", file=sys.stderr)  # noqa: T201 - the pod's log
-        return 1
+        reason = f"what was sent to this pod cannot be unpacked: {error}"
+        with suppress(OSError):
+            _leave(reason)
+        return _refuse(reason)
     sys.path[0] = str(root / "runtime")  # in place of in/; nothing but our own package lies there
     from jupyter_gpudeploy.programs import pod
 
@@ -51,7 +54,7 @@ def unpack_all(root: Path) -> None:
     Raises ValueError for an archive that is not what it should be.
     """
     known = root / "state" / "unpacked.json"
-    done = json.loads(known.read_text("utf-8")) if known.exists() else {}
+    done = _unpacked(known)
     for name in sorted({_archive(file.name) for file in (root / "in").iterdir()} - {""}):
         data = b"".join(part.read_bytes() for part in _parts(root / "in", name))
         digest = hashlib.sha256(data).hexdigest()
@@ -62,7 +65,9 @@ def unpack_all(root: Path) -> None:
             unpack(data, root)
             done[name] = digest
     known.parent.mkdir(parents=True, exist_ok=True)
-    known.write_text(json.dumps(done), "utf-8")
+    draft = known.with_name(f".{known.name}")
+    draft.write_text(json.dumps(done), "utf-8")
+    draft.replace(known)
 
 
 def unpack(data: bytes, root: Path) -> None:
@@ -112,8 +117,25 @@ def ask(root: Path, words: list[str]) -> int:
     return 0
 
 
+def _unpacked(file: Path) -> dict[str, str]:
+    """Return the digest of each archive that was unpacked; of none where that cannot be read any more."""
+    try:
+        done = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return done if isinstance(done, dict) else {}
+
+
+def _leave(reason: str) -> None:
+    """Leave a last word where the kubelet reads it, in a file that it has made."""
+    file = Path(os.environ.get("GPUDEPLOY_TERMINATION_LOG") or "/dev/termination-log")
+    with file.open("r+b") as stream:
+        stream.write(json.dumps({"exit_code": 1, "reason": reason[:1000]}).encode())
+        stream.truncate()
+
+
 def _refuse(reason: str, code: int = 1) -> int:
-    print(reason, file=sys.stderr)  # noqa: T201 - the answer to whoever asks
+    print(reason, file=sys.stderr)  # noqa: T201 - the answer to whoever asks, or the pod's log
     return code
 
 

@@ -7,8 +7,12 @@ under their own names, GPUDEPLOY_TERMINATION_LOG. Below the root: `in/` (what wa
 `work/`, `home/`, `out/`, `metrics/`, `requests/` (of a manual run), `state/` (of ours).
 
 The exit code is the task's, 128+n where signal n ended it, and never 0 for one that was told to stop: a pod that is
-evicted would pass for one that has done its work. stdout and stderr of the task are the container's stdout itself,
-unless secrets must be hidden in them. What a task leaves behind is ended with it.
+evicted would pass for one that has done its work. It is 1 where this program itself cannot go on, as on a full volume.
+stdout and stderr of the task are the container's stdout itself, unless secrets must be hidden in them. What a task
+leaves behind is ended with it.
+
+A task that was told to stop is killed by the node alone, which knows how long it may take. GPUDEPLOY_GRACE_SECONDS
+after the signal all that it has left so far is sent, for the node may kill everything from then on.
 
 Standard library alone, Python 3.8.
 """
@@ -23,6 +27,7 @@ import select
 import signal
 import sys
 import time
+import traceback
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +35,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.programs import _pod_processes as processes
 from jupyter_gpudeploy.programs._pod_command import Command
 from jupyter_gpudeploy.programs._pod_sender import Sender
-from jupyter_gpudeploy.programs._pod_task import Place, executed
+from jupyter_gpudeploy.programs._pod_task import Place, executed, first_attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,16 +45,27 @@ _LOOK_SECONDS = 1.0
 _BUSY_SECONDS = 0.05
 _REST_SECONDS = 0.005
 _TERMINATION_LIMIT = 4096
+_REASON_LIMIT = 1000
 _LEFT_OVER = 1 << 12
+_TOLD = ("exit_code", "reason", "attempt")
+_KILLED = 128 + signal.SIGKILL
 
 
 def main(root: Path) -> int:
     """Run the pod below `root`; return the exit code."""
-    record = json.loads(gzip.decompress((root / "in" / "run.json.gz").read_bytes()))
-    place = Place(root, record, dict(os.environ))
-    pod = Pod(place)
+    given = dict(os.environ)
+    try:
+        record = json.loads(gzip.decompress((root / "in" / "run.json.gz").read_bytes()))
+        pod = Pod(Place(root, record, given))
+    except Exception as error:  # noqa: BLE001 - whatever it is, the user is to learn of it
+        end = _failed(error, first_attempt(given))
+        Sender(os.dup(1), given.get("GPUDEPLOY_RUN", "")).send("ended", end)
+        _leave(given, json.dumps({name: end[name] for name in _TOLD}).encode())
+        return 1
     try:
         return pod.run()
+    except Exception as error:  # noqa: BLE001 - as above
+        return pod.fail(error)
     finally:
         pod.tell_the_end()
 
@@ -66,8 +82,10 @@ class Pod:
         self._requests = place.root / "requests"
         self._grace = float(place.given.get("GPUDEPLOY_GRACE_SECONDS") or _GRACE)
         self._asked = 0
+        self._late_at = float("inf")
         self._look_at = 0.0
         self._ended: Command | None = None
+        self._end: dict[str, Any] | None = None
 
     def run(self) -> int:
         """Run until the task has ended, or a manual run is told to stop. Return the exit code."""
@@ -85,20 +103,27 @@ class Pod:
         self._end_the_rest()
         return self._ended.exit_code if self._ended else 0
 
+    def fail(self, error: Exception) -> int:
+        """End everything, because this program itself cannot go on, and say why. Return the exit code."""
+        self._end = _failed(error, self._attempt)
+        self._sender.send("ended", self._end)
+        with suppress(OSError):
+            self._end_the_rest()
+        return 1
+
     def tell_the_end(self) -> None:
         """Leave the last word where the kubelet reads it: exit code, reason, and the last values of the metrics."""
         ended = self._ended
-        stopped = {"exit_code": 0, "reason": "stopped" if self._asked else "", "attempt": self._attempt}
-        content = stopped if ended is None else {**stopped, "exit_code": ended.exit_code, "reason": ended.reason}
+        end = self._end or {"exit_code": 0, "reason": "stopped" if self._asked else "", "attempt": self._attempt}
+        if ended is not None and self._end is None:
+            end = {**end, "exit_code": ended.exit_code, "reason": ended.reason}
         metrics = {} if ended is None else dict(ended.metrics.last)
         while True:
-            text = _hidden(json.dumps({**content, "metrics": metrics}), self._sender)
+            text = _hidden(json.dumps({**{name: end[name] for name in _TOLD}, "metrics": metrics}), self._sender)
             if len(text) <= _TERMINATION_LIMIT or not metrics:
                 break
             metrics.popitem()
-        file = self._place.given.get("GPUDEPLOY_TERMINATION_LOG") or "/dev/termination-log"
-        with suppress(OSError), Path(file).open("r+b") as stream:  # the kubelet has made it
-            stream.write(text[:_TERMINATION_LIMIT])
+        _leave(self._place.given, text)
 
     def _take_signals(self) -> None:
         wakes, wake = os.pipe()
@@ -115,8 +140,9 @@ class Pod:
     def _stop(self, number: int, _frame: object) -> None:
         """Tell everything that runs, at once: the loop may be waiting for whoever reads our output."""
         self._asked = number
+        self._late_at = min(self._late_at, time.monotonic() + self._grace)
         for command in self._commands:
-            command.ask(number, self._grace)
+            command.ask(number)
 
     def _pass_on(self, number: int, _frame: object) -> None:
         for command in self._commands:
@@ -133,7 +159,7 @@ class Pod:
         self._watch.add(command.metrics_file)
         command.begin()
         if self._asked:
-            command.ask(self._asked, self._grace)
+            command.ask(self._asked)
 
     def _wait(self) -> None:
         """Wait until something may have happened; a little longer where much does."""
@@ -169,6 +195,19 @@ class Pod:
             else:
                 self._ended = command
         self._commands = [command for command in self._commands if not command.is_over]
+        if time.monotonic() >= self._late_at:
+            self._late_at = float("inf")
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Send what is there of everything that does not end: whoever kills it next kills this program, too."""
+        if not self._commands:
+            return
+        reason = f"killed: it had not ended {self._grace:g} s after {processes.signal_name(self._asked)}"
+        for command in self._commands:
+            command.hand_over(_KILLED, reason)
+        end = {"exit_code": _KILLED, "reason": reason, "attempt": self._attempt, "metrics": {}}
+        _leave(self._place.given, json.dumps(end).encode())
 
     def _open_requests(self) -> None:
         """Take commands from now on. Those that ran when the container ended before are told to have ended."""
@@ -213,6 +252,24 @@ def _facts(place: Place, attempt: int) -> dict[str, Any]:
         "cpus": len(os.sched_getaffinity(0)),
         "memory": processes.memory().limit,
     }
+
+
+def _failed(error: Exception, attempt: int) -> dict[str, Any]:
+    """Return what is told of the end of a pod whose own program cannot go on; its traceback is in the log."""
+    traceback.print_exc()
+    what = f"{type(error).__name__}: {error}"
+    if isinstance(error, OSError) and error.filename:
+        what = f"{error.strerror}: {error.filename}"
+    reason = f"the pod cannot run its task: {what}"
+    return {"attempt": attempt, "time": time.time(), "exit_code": 1, "reason": reason[:_REASON_LIMIT]}
+
+
+def _leave(given: Mapping[str, str], text: bytes) -> None:
+    """Leave a last word where the kubelet reads it."""
+    file = given.get("GPUDEPLOY_TERMINATION_LOG") or "/dev/termination-log"
+    with suppress(OSError), Path(file).open("r+b") as stream:  # the kubelet has made it
+        stream.write(text[:_TERMINATION_LIMIT])
+        stream.truncate()
 
 
 def _hidden(text: str, sender: Sender) -> bytes:

@@ -92,7 +92,9 @@ def launched(process):
 
 @pytest.mark.fault(40)
 def test_a_deadline_is_kept_by_the_cluster_when_the_kernel_is_killed(mine, client):
-    cell = "name: greedy\nmax_hours: 0.00834\nretries: 2\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(600)\n"
+    cell = (
+        "name: greedy\nmax_hours: 0.00834\nretries: 2\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(600)\n"
+    )
     process = mine.start(LAUNCH, cell, "600")
     try:
         launched(process)
@@ -128,7 +130,9 @@ def test_what_has_ended_goes_after_its_time_and_its_copy_stays(mine, client):
     assert "brief" not in jobs(client)
 
 
-def test_everything_is_in_the_copy_before_anything_is_deleted(mine, client, kubeconfig, namespace, python_image, tmp_path):
+def test_everything_is_in_the_copy_before_anything_is_deleted(
+    mine, client, kubeconfig, namespace, python_image, tmp_path
+):
     cell = "name: chatty\n---\nfor n in range(20000): print(f'step={n} loss={n}')\n"
     launch(cell, backend="kubernetes").wait(PATIENCE)
     fresh = Notebook(tmp_path / "fresh", kubeconfig, namespace, python_image)
@@ -187,8 +191,10 @@ def test_every_trial_runs_once_whatever_happens_to_the_kernels(mine, client, see
 @pytest.mark.parametrize("kind", ["ConfigMap of the code", "Job"])
 def test_a_launch_that_was_killed_halfway_is_completed_by_the_next_one(mine, client, kind):
     cell = "name: halved\n---\nprint('once')\n"
-    program = CUT_OFF if kind == "Job" else CUT_OFF.replace(
-        'body["kind"] == sys.argv[2]', 'body["metadata"]["name"].startswith("halved.code")'
+    program = (
+        CUT_OFF
+        if kind == "Job"
+        else CUT_OFF.replace('body["kind"] == sys.argv[2]', 'body["metadata"]["name"].startswith("halved.code")')
     )
     process = mine.start(program, cell, kind)
     process.communicate(timeout=60)
@@ -300,7 +306,7 @@ def test_the_cluster_ends_what_never_ends_by_itself_after_its_max_hours(mine, cl
     assert run.uid == uid
     until(lambda: all(one["status"].get("phase") in ("Failed", "Succeeded") for one in client.list("Pod").items))
     until(lambda: run.is_over)
-    assert (run.state, run.status().reason) == (State.STOPPED, "max_hours is over (22 s)")
+    assert (run.state, run.status().reason) == (State.STOPPED, "max_hours is over (21.6 s)")
 
 
 def test_a_server_with_max_hours_serves_restarts_and_stops_as_any_other(mine, client):

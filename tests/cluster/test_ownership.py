@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import os
 from contextlib import redirect_stdout
 
 import pytest
@@ -79,7 +78,11 @@ def foreign(kind, name):
 
 def same(one):
     """What must not change of an object."""
-    kept = {key: value for key, value in one["metadata"].items() if key not in ("resourceVersion", "managedFields", "annotations")}
+    kept = {
+        key: value
+        for key, value in one["metadata"].items()
+        if key not in ("resourceVersion", "managedFields", "annotations")
+    }
     return kept, one.get("spec"), one.get("data")
 
 
@@ -108,11 +111,7 @@ def test_a_launch_refuses_where_something_of_somebody_else_has_the_name(
     with pytest.raises(BackendError, match=f"{kind} {name} exists .* was not created by jupyter_gpudeploy") as caught:
         launching.start(made)
     assert "another name" in caught.value.hint
-    left = [
-        (one["kind"], one["metadata"]["name"])
-        for one in everything(cluster_client)
-        if marks.is_ours(one)
-    ]
+    left = [(one["kind"], one["metadata"]["name"]) for one in everything(cluster_client) if marks.is_ours(one)]
     assert left == []
     if kind != "Secret":
         assert same(cluster_client.get(kind, name)) == before
@@ -163,7 +162,8 @@ def test_deploy_secret_keeps_what_was_there_and_leaves_the_secret_of_somebody_el
     cluster_client.create(foreign("Secret", "theirs"))
     ours = {**foreign("Secret", "of-another"), "metadata": metadata("of-another")}
     ours["metadata"] |= {
-        "labels": marks.labels("of-another", marks.KEPT_SECRET), "annotations": {marks.CREATED_BY: "somebody"}
+        "labels": marks.labels("of-another", marks.KEPT_SECRET),
+        "annotations": {marks.CREATED_BY: "somebody"},
     }
     cluster_client.create(ours)
     of_a_run = {**foreign("Secret", "x.secrets"), "metadata": metadata("x.secrets")}
@@ -206,10 +206,8 @@ def test_the_value_of_a_secret_lies_in_a_secret_of_the_run_and_nowhere_else(
     assert run.state is State.FAILED
     assert "A is" in run.logs()
     assert "canary" not in out.getvalue()
-    for folder, _, files in os.walk(mine.home):
-        for name in files:
-            with open(os.path.join(folder, name), "rb") as content:
-                assert b"canary" not in content.read(), name
+    for file in mine.home.rglob("*"):
+        assert not file.is_file() or b"canary" not in file.read_bytes(), file
     secret = cluster_client.get("Secret", "keeper.secrets")
     assert values(secret) == {"A": f"{CANARY}-env", "B": f"{CANARY}-file"}
     (owner,) = secret["metadata"]["ownerReferences"]
@@ -262,8 +260,8 @@ def test_another_persons_run_is_shown_with_its_owner_and_cannot_be_changed(two_p
         for forbidden in (
             lambda: theirs.stop(1),
             lambda: line("stop digits"),
-            lambda: theirs.pause(),
-            lambda: theirs.resume(),
+            theirs.pause,
+            theirs.resume,
             lambda: setattr(theirs, "parallelism", 2),
             lambda: theirs.remove(yes=True),
             lambda: launch(JOB, backend="kubernetes", replace=True),

@@ -11,6 +11,7 @@ from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.notebook.reprs import Text, bundle, list_bundle, plan_bundle
 from jupyter_gpudeploy.notebook.sheet import rounded
 from jupyter_gpudeploy.plan.types import Health, Metric, Note, Plan, Resources, SecretRef, Service, Slot, Task
+from jupyter_gpudeploy.run import RunList
 from jupyter_gpudeploy.summary import Row, Summary
 
 
@@ -140,16 +141,16 @@ def test_nothing_foreign_is_markup_on_any_surface_of_a_plan_or_a_list(payload):
     )  # fmt: skip
     assert_harmless(plan_bundle(plan)["text/html"])
     one = summary([row(1)], name=payload, kind=payload, backend=payload, url=payload)
-    assert_harmless(list_bundle([Seen(one)])["text/html"])
+    assert_harmless(list_bundle(RunList([Seen(one)], [payload]))["text/html"])
 
 
 class Seen:
-    """A run of which only the summary is looked at."""
+    """A run of which only a glance is taken."""
 
     def __init__(self, value):
         self.value = value
 
-    def summary(self, **_):
+    def glance(self):
         return self.value
 
 

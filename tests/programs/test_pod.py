@@ -162,20 +162,58 @@ time.sleep(1000)
     assert pod.last_word()["reason"] == "stopped by SIGTERM"
 
 
-def test_what_does_not_listen_is_killed_after_the_grace_and_so_are_its_orphans(tmp_path):
+def test_what_does_not_listen_is_left_to_the_node_and_what_it_has_is_sent_in_time(tmp_path):
     code = """
-import os, signal, subprocess, sys, time
+import os, pathlib, signal, subprocess, sys, time
+from jupyter_gpudeploy import log, output_dir
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
 child = "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.write(1, b'%d ' % os.getpid()); time.sleep(1000)"
 for kind in ({"start_new_session": True}, {}):
     subprocess.Popen([sys.executable, "-c", child], **kind)
-time.sleep(1000)
+(output_dir() / "checkpoint").write_text("half")
+log(step=1)
+while not pathlib.Path("go").exists():
+    time.sleep(0.02)
+(output_dir() / "checkpoint").write_text("whole")
+sys.exit(3)
 """
     pod = job(tmp_path, code).start(GPUDEPLOY_GRACE_SECONDS="0.5")
     pids = until(lambda: (found := pod.found()[0].split()) and len(found) == 2 and [int(pid) for pid in found])
+    until(lambda: pod.records("metrics"))
     os.kill(pod.process.pid, signal.SIGTERM)
-    assert pod.wait() == 137
+    (end,) = until(lambda: pod.records("ended"))
+    reason = "killed: it had not ended 0.5 s after SIGTERM"
+    assert (end["exit_code"], end["reason"]) == (137, reason)
+    assert (home(pod, tmp_path).output(0) / "checkpoint").read_text() == "half"
+    until(pod.termination.read_text)
+    assert pod.last_word()["reason"] == reason
+    assert pod.process.poll() is None
+    assert all(map(is_running, pids))
+    (pod.root / "work" / "go").touch()
+    assert pod.wait() == 3
+    assert [end["exit_code"] for end in pod.records("ended")] == [137, 3]
+    assert pod.last_word()["reason"] == "stopped by SIGTERM"
+    assert (home(pod, tmp_path).output(0) / "checkpoint").read_text() == "whole"
     assert not any(map(is_running, pids))
+
+
+@pytest.mark.parametrize("place", ["out", "state/starts", "in/run.json.gz"])
+def test_a_pod_that_cannot_go_on_itself_says_why_and_fails(tmp_path, place):
+    pod = job(tmp_path, "print('ran')")
+    (pod.root / place).unlink(missing_ok=True)
+    if place == "out":
+        (pod.root / place).touch()  # no folder, and none can be made
+    else:
+        (pod.root / place).mkdir(parents=True)
+    pod.run(GPUDEPLOY_FAILURES="2")
+    assert pod.code == 1
+    assert "ran\n" not in pod.text
+    (end,) = pod.records("ended")
+    assert (end["exit_code"], end["attempt"]) == (1, 3)
+    assert end["reason"].startswith("the pod cannot run its task: ")
+    assert str(pod.root / place) in end["reason"]
+    word = pod.last_word()
+    assert (word["exit_code"], word["reason"], word["attempt"]) == (1, end["reason"], 3)
 
 
 def test_what_a_task_leaves_behind_ends_with_it_and_zombies_are_reaped(tmp_path):
@@ -515,6 +553,19 @@ def test_an_archive_in_parts_is_put_together_and_checked(tmp_path):
     broken.run()
     assert broken.code == 1
     assert "work.tar.gz is not what was sent" in broken.text
+    assert "work.tar.gz is not what was sent" in broken.last_word()["reason"]
+
+
+@pytest.mark.parametrize("torn", [b"", b'{"work.tar', b"[]", b"\xff"])
+def test_a_torn_note_of_what_was_unpacked_is_as_none(tmp_path, torn):
+    pod = job(tmp_path, "print('ran')").run()
+    note = pod.root / "state" / "unpacked.json"
+    whole = json.loads(note.read_text())
+    assert set(whole) == {"runtime.tar.gz", "work.tar.gz"}
+    assert [file.name for file in note.parent.iterdir() if file.name.startswith(".")] == []
+    note.write_bytes(torn)
+    assert pod.run().code == 0
+    assert json.loads(note.read_text()) == whole
 
 
 def _link(kind):
@@ -538,6 +589,7 @@ def _link(kind):
         *(_link(kind) for kind in (b"1", b"2", b"3", b"6")),
         b"no archive",
     ],
+    ids=range(11),
 )
 def test_an_archive_with_anything_but_files_in_their_place_is_refused(tmp_path, data):
     pod = job(tmp_path, "print('ran')")

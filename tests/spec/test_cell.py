@@ -495,7 +495,11 @@ def test_every_key_is_in_the_json_schema_with_a_description():
 @pytest.mark.parametrize("name", [name for name in Spec.model_fields if name != "code"])
 def test_the_example_of_every_key_is_a_right_one(name):
     for example in Spec.model_fields[name].examples or []:
-        others = {"serve": "command"} if name in {"port", "health", "replicas", "route", "model", "host"} else {"run": "x.py"}
+        others = (
+            {"serve": "command"}
+            if name in {"port", "health", "replicas", "route", "model", "host"}
+            else {"run": "x.py"}
+        )
         assert check({**others, name: example})
 
 

@@ -87,6 +87,7 @@ class Attempt:
 class Surroundings:
     """What the run as a whole knows, for its tasks: the Job, a request to stop, the clock.
 
+    `why_left`: why nothing of it can go on, although its end was not seen; empty while it can.
     `fired`: when a schedule fired last and True, or when it was made and False; 0 before that is known.
     """
 
@@ -97,9 +98,12 @@ class Surroundings:
         self.reason_of = reason_of
         self.job: JobFacts | None = None
         self.deployment = ""
+        self.queue: str = (record.get("cluster") or {}).get("queue") or ""
+        self.workload = ""
         self.is_asked_to_stop = False
         self.has_expired = False
         self.is_quiet = False
+        self.why_left = ""
         self.schedule: str = (record.get("cluster") or {}).get("schedule") or ""
         self.time_zone: str = (record.get("cluster") or {}).get("time_zone") or ""
         self.fired = (0.0, False)
@@ -125,6 +129,12 @@ class Surroundings:
         return f"node {found[2]}: {found[1]}" if found else ""
 
     @property
+    def queued(self) -> str:
+        """The uid of the Job while it waits in a queue."""
+        waits = self.queue and self.job and self.job.suspended and not (self.job.has_ended or self.is_stopping)
+        return self.job.uid if self.job is not None and waits else ""
+
+    @property
     def is_scheduled(self) -> bool:
         """Whether the clock starts it, again and again."""
         return bool(self.schedule)
@@ -133,6 +143,13 @@ class Surroundings:
     def is_stopping(self) -> bool:
         """Whether it is to end: it was asked to, or the Job of a server or an environment is over."""
         return self.is_asked_to_stop or self.has_expired
+
+    @property
+    def is_going_on(self) -> bool:
+        """Whether a Job makes pods for what has not ended: also for what was stopped, when that was taken back."""
+        job = self.job
+        is_over = job is None or job.suspended or job.has_ended
+        return self.is_batch and not (is_over or self.is_stopping or self.is_scheduled)
 
     @property
     def why_expired(self) -> str:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import functools
 import json
-import logging
 import os
 import shutil
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef, Upload
+from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Glance, Rendering, RunRef
 from jupyter_gpudeploy.backends.kubernetes import control, keeping, launch, marks, places
-from jupyter_gpudeploy.backends.kubernetes.client_errors import UnreachableError
-from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place, place_of
+from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.held import Held
+from jupyter_gpudeploy.backends.kubernetes.known import Known
+from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place
 from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
+from jupyter_gpudeploy.backends.kubernetes.listing import find, state_of
 from jupyter_gpudeploy.backends.kubernetes.reach import LIVING
+from jupyter_gpudeploy.backends.kubernetes.sites import Lookup, Sites
 from jupyter_gpudeploy.errors import BackendError, RunNotFoundError
 from jupyter_gpudeploy.events import history
 from jupyter_gpudeploy.events.status import Status
-from jupyter_gpudeploy.events.store import JournalReader, state_root, write_atomically
+from jupyter_gpudeploy.events.store import Journal, JournalReader, state_root
+from jupyter_gpudeploy.events.types import Notice
 from jupyter_gpudeploy.names import safe_name
 from jupyter_gpudeploy.report import Report, Row, Section
 
@@ -31,18 +35,14 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from jupyter_gpudeploy.backends.kubernetes.client import Cluster
-    from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
     from jupyter_gpudeploy.backends.kubernetes.reach import Reach
     from jupyter_gpudeploy.backends.kubernetes.reader import Readers
-    from jupyter_gpudeploy.backends.kubernetes.uploads import Uploading
+    from jupyter_gpudeploy.backends.kubernetes.results import Results
     from jupyter_gpudeploy.events.types import LogLine, StateChange
     from jupyter_gpudeploy.plan.types import Note, Plan
     from jupyter_gpudeploy.sources.base import MetricSource
 
-_LOG = logging.getLogger(__name__)
 _CAUGHT_UP_SECONDS = 5.0
-_OFFLINE_SECONDS = 10.0
-_DRIVER_SECONDS = 15.0
 _HARVEST_SECONDS = 60.0
 _LOOK_SECONDS = 0.05
 _BATCH = ("job", "sweep")
@@ -53,25 +53,21 @@ class KubernetesBackend:
 
     def __init__(self, root: Path | None = None) -> None:
         self._root = root
-        self._lock = threading.RLock()
-        self._clusters: dict[tuple[str, str], Cluster] = {}
-        self._mirrors: dict[str, Mirror] = {}
-        self._reach: dict[str, Reach] = {}
-        self._readers: dict[str, Readers] = {}
-        self._uploads: dict[str, Uploading] = {}
-        self._unreachable: dict[str, float] = {}
-        self._drivers: dict[str, tuple[float, str | None]] = {}
+        self._sites = Sites(root)
+        self._lock = threading.Lock()
+        self._runs: dict[str, Held] = {}
+        self._results: Results | None = None
+        self._troubles: tuple[str, ...] = ()
 
     def capabilities(self, cluster: str | None = None, namespace: str | None = None) -> Capabilities:
         """Say what is known of a cluster: its profile, and what it served when it was asked last."""
         from jupyter_gpudeploy.backends.kubernetes.target import target_of
 
-        found, name = self._connect(cluster, namespace)
-        target = target_of(found, name, self._root)
+        site = self._sites.connect(cluster, namespace)
         return Capabilities(
             "kubernetes",
-            f"{name}/{found.namespace}",
-            target,
+            str(site.place),
+            target_of(site),
             nodes=None,
             replicas=None,
             routes=True,
@@ -98,28 +94,47 @@ class KubernetesBackend:
 
     def launch(self, rendering: Rendering) -> RunRef:
         """Create the run, or find it. Raises RunExistsError for another one of that name."""
-        cluster, name = self._connect(*_where(rendering))
-        place = self._place(cluster, name)
-        root, key, left_out = launch.launch(cluster, rendering, str(place), _driver())
-        folder = place.folder_of(root.ref) or place.make(root.ref, root.files)
-        if key:
-            write_atomically(folder.key_file, key)
+        site = self._sites.connect(*_where(rendering))
+        cluster, place = site.cluster, site.place
+
+        def folder_of(root: launch.Root) -> MirrorFolder:
+            return place.folder_of(root.ref) or place.make(root.ref, root.files)
+
+        root, left_out = launch.launch(cluster, rendering, str(place), _driver(), folder_of)
+        folder = folder_of(root)
         is_old = time.time() - root.ref.created > _CAUGHT_UP_SECONDS
-        self._follow(cluster, folder, root.ref, left_out, patience=_CAUGHT_UP_SECONDS if is_old else 0)
+        if left_out:
+            _tell(folder, left_out)
+        held = self._held(root.ref)
+        held.follow(cluster, folder, _CAUGHT_UP_SECONDS if is_old else 0)
         if rendering.upload is not None:
-            self._send(cluster, folder, root.ref, rendering.upload)
+            held.send(cluster, folder, rendering.upload)
         return root.ref
 
-    def find(self) -> Sequence[RunRef]:
-        """Return the runs of the cluster that is used by default, and of every place that has a mirror here.
+    def find(self, cluster: str | None = None, namespace: str | None = None) -> Sequence[RunRef]:
+        """Return the runs of that place; where none is named, of the cluster used by default and of all with a mirror.
 
-        Where a cluster does not answer, its runs are those with a mirror.
+        Where a cluster does not answer, its runs are those with a mirror; `troubles` says why.
         """
-        found: dict[str, RunRef] = {}
-        for place in self._places():
-            for ref in self._refs(place):
-                found[ref.uid] = ref
+        places = find(self._sites, cluster, namespace)
+        self._troubles = tuple(place.trouble for place in places if place.trouble)
+        found = {ref.uid: ref for place in places for ref in place.refs}
         return sorted(found.values(), key=lambda ref: ref.created, reverse=True)
+
+    def troubles(self) -> Sequence[str]:
+        """Return which places could not be asked by the last `find`, and why, a sentence each."""
+        return self._troubles
+
+    def glance(self, ref: RunRef) -> Glance | None:
+        """Return what is known without copying anything; None where it is all in its folder."""
+        folder = self._place_of(ref).folder_of(ref)
+        held = self._runs.get(ref.uid)
+        if folder is not None and ((held and held.is_followed) or history.has_final_record(folder.events_file)):
+            return None
+        try:
+            return Glance(folder, *(state_of(self._sites.of(ref), ref) or ()))
+        except BackendError:
+            return Glance(folder)
 
     def find_archived(self) -> Sequence[RunRef]:
         """Return the runs whose mirror was moved aside."""
@@ -131,23 +146,24 @@ class KubernetesBackend:
         place = self._place_of(ref)
         folder = place.folder_of(ref)
         if folder is None:
-            cluster = self._cluster_of(ref)
-            root = launch.read_root(cluster, ref.name, ref.place)
+            root = launch.read_root(self._cluster_of(ref), ref.name, ref.place)
             if root is None or root.ref.uid != ref.uid:
                 hint = "it was removed or replaced"
                 raise RunNotFoundError(f"the run {ref.name!r} ({ref.uid}) is not in {ref.place}", hint=hint)
             folder = place.make(root.ref, root.files)
-        if not self._is_followed(ref) and not history.has_final_record(folder.events_file):
+        held = self._held(ref)
+        if not held.is_followed and not history.has_final_record(folder.events_file):
             try:
-                self._follow(self._cluster_of(ref), folder, ref)
+                site = self._sites.of(ref)
             except BackendError:
                 return folder  # what was seen of it can be read; `lost` says why there is no more
+            held.follow(site.cluster, folder, 0 if site.is_silent else _CAUGHT_UP_SECONDS)
         return folder
 
     def lost(self, ref: RunRef) -> str | None:
         """Return why the run is no more, although its end was not seen."""
-        mirror = self._mirrors.get(ref.uid)
-        return None if mirror is None else mirror.lost
+        held = self._runs.get(ref.uid)
+        return None if held is None or held.mirror is None else held.mirror.lost
 
     def states(self, ref: RunRef, stop: threading.Event) -> Iterator[StateChange]:
         """Yield every state change, from the beginning."""
@@ -161,10 +177,7 @@ class KubernetesBackend:
         self, ref: RunRef, task: int, target: Path, path: str = "", progress: Callable[[int, int], None] | None = None
     ) -> list[Path]:
         """Bring files of a task's output folder here: those of its log, its run's volume, or its living pod."""
-        from jupyter_gpudeploy.backends.kubernetes.results import download
-
-        cluster, readers = functools.partial(self._cluster_of, ref), functools.partial(self._readers_of, ref)
-        return download(cluster, readers, ref, self.folder(ref), task, target, path, progress)
+        return self._results_of(ref).download(task, target, path, progress)
 
     def endpoint(self, ref: RunRef, task: int = 0) -> Endpoint:
         """Return where a server is reached from here: its Route or the like, else a port of this machine."""
@@ -184,7 +197,7 @@ class KubernetesBackend:
         from jupyter_gpudeploy.backends.kubernetes.differences import differences
         from jupyter_gpudeploy.backends.kubernetes.render import objects_of
 
-        cluster, _ = self._connect(*_where(rendering))
+        cluster = self._sites.connect(*_where(rendering)).cluster
         wanted = objects_of(rendering)
         kinds = dict.fromkeys(str(body["kind"]) for body in wanted)
         ours = marks.selector(run=rendering.name)
@@ -209,7 +222,7 @@ class KubernetesBackend:
         self, name: str, values: Mapping[str, str], *, cluster: str | None = None, namespace: str | None = None
     ) -> None:
         """Keep the values in a Secret of ours, with what it held before. A Secret of somebody else is left alone."""
-        keeping.keep(self._connect(cluster, namespace)[0], name, values)
+        keeping.keep(self._sites.connect(cluster, namespace).cluster, name, values)
 
     def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:  # noqa: ARG002 - the seam's signature
         """Return nothing yet: GPUs and servers' metrics pages have no reader here."""
@@ -226,10 +239,10 @@ class KubernetesBackend:
         if status.state.is_final:
             raise BackendError(f"{ref.name} has ended", hint="launch it again")
         pod = self._reach_of(ref, folder).ready_pod(0)
-        with self._lock:
+        with self._held(ref).numbering:
             number = max([control.FIRST_EXECUTED - 1, *self._status(folder).tasks]) + 1
             number = control.execute(self._cluster_of(ref), pod, number, argv)
-            self._await_task(folder, number)
+        self._await_task(folder, number)
         return number
 
     def resume(self, ref: RunRef) -> None:
@@ -241,7 +254,8 @@ class KubernetesBackend:
             raise BackendError(f"{ref.name} was not stopped: there is nothing to resume", hint="launch it anew")
         self._release(ref)
         control.proceed(cluster, ref, int((root.record.get("cluster") or {}).get("replicas") or 1))
-        self._follow(cluster, folder, ref, anew=True)
+        launch.complete(cluster, root.taken_up, lambda _: folder)
+        self._held(ref).follow(cluster, folder, _CAUGHT_UP_SECONDS, anew=True)
         deadline = time.monotonic() + _CAUGHT_UP_SECONDS  # another process may hold the mirror
         while history.has_final_record(folder.events_file) and time.monotonic() < deadline:
             time.sleep(_LOOK_SECONDS)
@@ -251,51 +265,64 @@ class KubernetesBackend:
         folder = self.folder(ref)
         if not history.has_final_record(folder.events_file):
             control.stop(self._cluster_of(ref), ref, grace_seconds)
-        if (reach := self._reach.pop(ref.uid, None)) is not None:
-            reach.close()
+        self._held(ref).leave()
 
-    def driver(self, ref: RunRef) -> str | None:
+    def driver(self, ref: RunRef, *, must_know: bool = False) -> str | None:
         """Return which other process launched the run, as far as this machine can tell that it lives.
 
-        Displays ask twice a second; the cluster is asked every 15 s.
+        `must_know`: raise BackendError where the cluster cannot be asked.
         """
-        asked, answer = self._drivers.get(ref.uid, (-_DRIVER_SECONDS, None))
-        if time.monotonic() - asked >= _DRIVER_SECONDS:
-            answer = self._ask_driver(ref)
-            self._drivers[ref.uid] = time.monotonic(), answer
-        return answer
-
-    def _ask_driver(self, ref: RunRef) -> str | None:
+        if self._is_aside(ref):
+            return None
+        driver = self._held(ref).driver
         try:
-            found = self._cluster_of(ref).get("ConfigMap", places.root_name(ref.name))["metadata"]
-            who = json.loads((found.get("annotations") or {})[marks.DRIVER])
+            who = json.loads((driver.surely() if must_know else driver.now()) or "")
             host, pid, since = str(who["host"]), int(who["pid"]), time.localtime(float(who["since"]))
-        except (BackendError, *BROKEN):
+        except BROKEN:
             return None
         if host == os.uname().nodename and (pid == os.getpid() or not Path(f"/proc/{pid}").exists()):
             return None
         return f"pid {pid} on {host}, since {time.strftime('%H:%M', since)}"
 
+    def _ask_driver(self, ref: RunRef, *, is_patient: bool) -> str:
+        def root(cluster: Cluster) -> Mapping[str, Any]:
+            return cluster.get("ConfigMap", places.root_name(ref.name), bare=True)
+
+        site = self._sites.of(ref)
+        try:
+            found = (root(site.cluster) if is_patient else site.ask(root))["metadata"]
+        except NotFoundError:
+            return ""
+        return str((found.get("annotations") or {}).get(marks.DRIVER, "")) if found["uid"] == ref.uid else ""
+
     def stale(self, ref: RunRef) -> str | None:
         """Return since when the cluster tells nothing of the run, and why."""
-        mirror = self._mirrors.get(ref.uid)
+        held = self._runs.get(ref.uid)
+        mirror = held.mirror if held is not None else None
         since = mirror.stale_since if mirror is not None else None
         if mirror is None or since is None:
             return None
         return f"not up to date since {time.strftime('%H:%M:%S', time.localtime(since))}: {mirror.why_stale}"
 
-    def owner(self, ref: RunRef) -> str | None:
-        """Return which other person launched the run, as the API server calls that person."""
-        folder = self._place_of(ref).folder_of(ref)
-        if not ref.owner or (folder is not None and folder.path.parent.name == "replaced"):
+    def owner(self, ref: RunRef, *, must_know: bool = False) -> str | None:
+        """Return which other person launched the run, as the API server calls that person.
+
+        `must_know`: raise BackendError where the cluster does not tell who we are.
+        """
+        if not ref.owner or self._is_aside(ref):
             return None  # what was archived is a copy of this machine's
-        if self._is_silent(ref.place):
-            return None
         try:
-            return None if self._cluster_of(ref).user in (None, ref.owner) else ref.owner
-        except BackendError:
-            self._unreachable[ref.place] = time.monotonic()
-            return None
+            user = self._sites.of(ref).user
+            me = user.surely() if must_know else user.now()
+        except BackendError as error:
+            if not must_know:
+                return None
+            message = f"whether {ref.name} is yours or of {ref.owner} could not be asked: {error.message}"
+            raise BackendError(message, hint=error.hint) from error
+        if me is None and must_know:
+            message = f"{ref.name} belongs to {ref.owner}, and {ref.place} does not say who you are"
+            raise BackendError(message, hint="take_over=True, or --take-over, where it is yours")
+        return None if me in (None, ref.owner) else ref.owner
 
     def parallelism(self, ref: RunRef) -> int:
         """Return how many tasks may run at once now."""
@@ -341,163 +368,74 @@ class KubernetesBackend:
 
     def close(self) -> None:
         """End every thread of this object. The runs go on."""
-        for uid in [*self._mirrors]:
-            self._mirrors.pop(uid).close()
-        for uid in [*self._reach]:
-            self._reach.pop(uid).close()
-        for uid in [*self._uploads]:
-            self._uploads.pop(uid).close()
-        for place in [*self._readers]:
-            self._readers.pop(place).close()
-
-    def _connect(self, cluster: str | None, namespace: str | None) -> tuple[Cluster, str]:
-        """Return the connection, and the name by which the cluster is asked for again."""
-        from jupyter_gpudeploy.backends.kubernetes.connect import connect, default_name
-
-        name = cluster or default_name()
-        with self._lock:
-            wanted = name, namespace or ""
-            if wanted not in self._clusters:
-                made = connect(name, namespace)
-                self._clusters[wanted] = self._clusters.setdefault((name, made.namespace), made)
-            return self._clusters[wanted], name
+        for uid in [*self._runs]:
+            self._runs.pop(uid).close()
+        self._sites.close()
 
     def _attached(self, plan: Plan, name: str) -> Path | None:
         """Return the folder of a run that the plan attaches to: one of the same place, else of this machine."""
-        wanted = f"{plan.target.cluster}/{plan.target.namespace}" if plan.target else ""
-        here = [place.runs for place in known_places(self._root) if str(place) == wanted]
+        here = []
+        if plan.target is not None:
+            with suppress(BackendError):
+                here = [self._sites.connect(plan.target.cluster, plan.target.namespace).place.runs]
         for runs in (*here, (self._root or state_root()) / "runs"):
             for folder in (runs / name, runs / safe_name(name)):
                 if (folder / "run.json").is_file():
                     return folder
         return None
 
-    def _place(self, cluster: Cluster, name: str) -> Place:
-        return place_of(name, cluster.namespace, cluster.id, self._root)
-
     def _place_of(self, ref: RunRef) -> Place:
-        for place in known_places(self._root):
-            if str(place) == ref.place:
-                return place
-        name, _, _ = ref.place.rpartition("/")
-        return self._place(self._cluster_of(ref), name)
+        return self._sites.place_of(ref)
 
     def _cluster_of(self, ref: RunRef) -> Cluster:
-        name, _, namespace = ref.place.rpartition("/")
-        return self._connect(name, namespace)[0]
+        return self._sites.of(ref).cluster
 
-    def _places(self) -> list[Place]:
-        found = {str(place): place for place in known_places(self._root)}
+    def _is_aside(self, ref: RunRef) -> bool:
+        """Whether its name is free, or another run's."""
         try:
-            cluster, name = self._connect(None, None)
+            place = self._place_of(ref)
         except BackendError:
-            return [*found.values()]
-        place = self._place(cluster, name)
-        return [*{**found, str(place): place}.values()]
+            return False
+        folder = place.folder_of(ref)
+        return folder is not None and folder.path.parent == place.replaced
 
-    def _refs(self, place: Place) -> list[RunRef]:
-        """Return the runs of a place: those on the cluster, and mirrors of what is no longer there."""
-        mirrored = {ref.uid: ref for ref in place.refs()}
-        if self._is_silent(str(place)):
-            return [*mirrored.values()]
-        try:
-            cluster, _ = self._connect(place.cluster, place.namespace)
-            roots = cluster.list("ConfigMap", labels=marks.selector(part=marks.ROOT)).items
-        except BackendError as error:
-            if not isinstance(error, UnreachableError):  # it answered, and what it said helps
-                _LOG.warning("%s", error)
-            self._unreachable[str(place)] = time.monotonic()
-            return [*mirrored.values()]
-        there = []
-        for body in roots:
-            try:
-                there.append(launch.ref_of(body, str(place)))
-            except BROKEN:
-                continue
-        known = {ref.uid: ref for ref in there}
-        gone = [ref for uid, ref in mirrored.items() if uid not in known and ref.owner not in ("", cluster.user)]
-        for ref in gone:  # another person removed it: there is nothing to see any more
-            del mirrored[ref.uid]
-        return [*{**mirrored, **known}.values()]
-
-    def _is_silent(self, place: str) -> bool:
-        """Whether this cluster did not answer a moment ago."""
-        return time.monotonic() - self._unreachable.get(place, -_OFFLINE_SECONDS) < _OFFLINE_SECONDS
+    def _held(self, ref: RunRef) -> Held:
+        with self._lock:
+            if ref.uid not in self._runs:
+                ask = functools.partial(self._ask_driver, ref)
+                brisk, patient = functools.partial(ask, is_patient=False), functools.partial(ask, is_patient=True)
+                self._runs[ref.uid] = Held(ref, Lookup(brisk, patient))
+            return self._runs[ref.uid]
 
     def _must_live(self, ref: RunRef) -> None:
         if history.has_final_record(self.folder(ref).events_file):
             raise BackendError(f"{ref.name} has ended", hint="launch it anew, or resume it")
 
-    def _is_followed(self, ref: RunRef) -> bool:
-        mirror = self._mirrors.get(ref.uid)
-        return mirror is not None and not mirror.is_over
-
-    def _follow(
-        self,
-        cluster: Cluster,
-        folder: MirrorFolder,
-        ref: RunRef,
-        notices: Sequence[str] = (),
-        *,
-        anew: bool = False,
-        patience: float = _CAUGHT_UP_SECONDS,
-    ) -> None:
-        """Keep the mirror of a run up to date from now on; return when it has caught up, or could not in `patience`.
-
-        `anew`: also that of a run that has ended, because it goes on.
-        """
-        from jupyter_gpudeploy.backends.kubernetes.diagnose import explain
-        from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
-
-        with self._lock:
-            if self._is_followed(ref) or (history.has_final_record(folder.events_file) and not anew):
-                return
-            mirror = self._mirrors[ref.uid] = Mirror(cluster, folder, ref, folder.record(), explain=explain)
-            mirror.start()
-        mirror.wait_caught_up(patience)
-        for notice in notices:
-            mirror.note(notice, None)
-
     def _release(self, ref: RunRef) -> None:
-        for held in (self._mirrors, self._reach, self._uploads):
-            if (kept := held.pop(ref.uid, None)) is not None:
-                kept.close()
+        if (held := self._runs.pop(ref.uid, None)) is not None:
+            held.close()
 
     def _reach_of(self, ref: RunRef, folder: MirrorFolder) -> Reach:
-        from jupyter_gpudeploy.backends.kubernetes.reach import Reach
+        return self._held(ref).reach(self._cluster_of(ref), folder)
 
+    def _results_of(self, ref: RunRef) -> Results:
+        """Return the results of a run; those asked for last are kept, for the tasks of a run are asked for in turn."""
+        from jupyter_gpudeploy.backends.kubernetes.results import Results
+
+        folder = self.folder(ref)
         with self._lock:
-            if ref.uid not in self._reach:
-                self._reach[ref.uid] = Reach(self._cluster_of(ref), ref, folder)
-            return self._reach[ref.uid]
-
-    def _send(self, cluster: Cluster, folder: MirrorFolder, ref: RunRef, upload: Upload) -> None:
-        """Bring to the pods of a run what was too large for its objects, from now on."""
-        from jupyter_gpudeploy.backends.kubernetes.uploads import Uploading
-
-        def tell(message: str, level: str) -> None:
-            if (mirror := self._mirrors.get(ref.uid)) is not None:
-                mirror.note(message, None, level)
-
-        with self._lock:
-            if (earlier := self._uploads.pop(ref.uid, None)) is not None:
-                earlier.close()
-            is_over = functools.partial(history.has_final_record, folder.events_file)
-            self._uploads[ref.uid] = Uploading(cluster, ref, upload, tell, is_over)
-            self._uploads[ref.uid].start()
+            if self._results is None or not self._results.is_of(ref, folder):
+                cluster, readers = functools.partial(self._cluster_of, ref), functools.partial(self._readers_of, ref)
+                self._results = Results(cluster, readers, ref, folder)
+            return self._results
 
     def _readers_of(self, ref: RunRef) -> Readers:
-        from jupyter_gpudeploy.backends.kubernetes.reader import Readers
-
-        with self._lock:
-            if ref.place not in self._readers:
-                self._readers[ref.place] = Readers(self._cluster_of(ref))
-            return self._readers[ref.place]
+        return self._sites.of(ref).readers()
 
     def _ended(self, ref: RunRef, verb: str) -> MirrorFolder:
         """Return the mirror of a run that has ended, with all that the cluster has of it. Raises BackendError."""
         folder = self.folder(ref)
-        mirror = self._mirrors.get(ref.uid)
+        mirror = self._held(ref).mirror
         if mirror is not None and not history.has_final_record(folder.events_file):
             mirror.wait_caught_up(_CAUGHT_UP_SECONDS)
             deadline = time.monotonic() + _HARVEST_SECONDS
@@ -515,12 +453,21 @@ class KubernetesBackend:
     def _await_task(self, folder: MirrorFolder, number: int) -> None:
         """Return when the mirror has seen the command begin, so that whoever follows it finds it."""
         deadline = time.monotonic() + _CAUGHT_UP_SECONDS * 2
-        while number not in self._status(folder).tasks and time.monotonic() < deadline:
+        known = Known(folder)
+        while number not in known.status().tasks and time.monotonic() < deadline:
             time.sleep(0.02)
 
 
 def _driver() -> dict[str, Any]:
     return {"host": os.uname().nodename, "pid": os.getpid(), "since": time.time()}
+
+
+def _tell(folder: MirrorFolder, notices: Sequence[str]) -> None:
+    """Write into the journal of a run that was just launched, before its mirror begins."""
+    journal = Journal(folder.events_file)
+    for notice in notices:
+        journal.append(Notice(time.time(), notice))
+    journal.close()
 
 
 def _where(rendering: Rendering) -> tuple[str | None, str | None]:

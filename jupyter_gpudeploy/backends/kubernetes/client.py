@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from jupyter_gpudeploy.backends.kubernetes import channels
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, GoneError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ForbiddenError, GoneError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.discovery import Discovery
 from jupyter_gpudeploy.backends.kubernetes.kinds import Kind, kind_named
 from jupyter_gpudeploy.backends.kubernetes.marks import FIELD_MANAGER
@@ -35,6 +35,8 @@ _CONTENT = {
     "json": "application/json-patch+json",
 }
 _DRY = (("dryRun", "All"),)
+_BARE = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}
+_BARE_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
 
 
 class Listing(NamedTuple):
@@ -83,7 +85,7 @@ class Cluster:
         call = Call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", "ask who I am", body=body)
         try:
             known = self._transport.json(call).get("status", {}).get("userInfo", {}).get("username")
-        except ApiError:
+        except (ForbiddenError, NotFoundError):  # servers before 1.28 do not tell
             known = None
         return known or self.access.user
 
@@ -102,18 +104,24 @@ class Cluster:
 
     # Objects
 
-    def get(self, kind: str, name: str, *, namespace: str | None = None) -> dict[str, Any]:
-        """Return an object. Raises NotFoundError."""
-        return self._transport.json(Call("GET", self._path(kind, name, namespace), f"read {kind} {name!r}"))
+    def get(self, kind: str, name: str, *, namespace: str | None = None, bare: bool = False) -> dict[str, Any]:
+        """Return an object; `bare`: with its metadata alone. Raises NotFoundError."""
+        path, accept = self._path(kind, name, namespace), _BARE if bare else {}
+        return self._transport.json(Call("GET", path, f"read {kind} {name!r}", headers=accept))
 
     def list(
-        self, kind: str, *, labels: str = "", fields: str = "", all_pages: bool = True, everywhere: bool = False
-    ) -> Listing:
-        """Return the objects that the selectors name; `everywhere`: of all namespaces. One page is 500 of them."""
+        self, kind: str, *, labels: str = "", fields: str = "", all_pages: bool = True, everywhere: bool = False,
+        bare: bool = False,
+    ) -> Listing:  # fmt: skip
+        """Return the objects that the selectors name; `everywhere`: of all namespaces. One page is 500 of them.
+
+        `bare`: with their metadata alone.
+        """
+        accept = _BARE_LIST if bare else {}
         try:
-            return self._list(kind, labels, fields, PAGE, all_pages=all_pages, everywhere=everywhere)
+            return self._list(kind, labels, fields, PAGE, accept, all_pages=all_pages, everywhere=everywhere)
         except GoneError:  # the list changed too much between two pages: all at once then
-            return self._list(kind, labels, fields, 0, all_pages=True, everywhere=everywhere)
+            return self._list(kind, labels, fields, 0, accept, all_pages=True, everywhere=everywhere)
 
     def watch(
         self,
@@ -124,11 +132,13 @@ class Cluster:
         resource_version: str,
         timeout_seconds: int = 240,
         read_seconds: float | None = None,
+        bare: bool = False,
     ) -> WatchStream:
         """Return an iterator of {"type", "object"}, bookmarks too, that ends when the server ends it.
 
         Raises GoneError when `resource_version` is too old, at once or as an ERROR event. `read_seconds`: silence that
-        counts as a broken connection (UnreachableError); by default the time of the whole watch. `close()` ends it.
+        counts as a broken connection (UnreachableError); by default the time of the whole watch. `bare`: objects with
+        their metadata alone. `close()` ends it.
         """
         query = [
             ("watch", "true"),
@@ -139,7 +149,8 @@ class Cluster:
         ]
         silence = read_seconds if read_seconds is not None else timeout_seconds + 15.0
         doing = f"watch {kind}s"
-        call = Call("GET", self._path(kind), doing, query, read_seconds=silence, streams=True)
+        accept = _BARE if bare else {}
+        call = Call("GET", self._path(kind), doing, query, headers=accept, read_seconds=silence, streams=True)
         stream = LogStream(self._transport.send(call), f"the watch of {kind}s", silence)
         return WatchStream(stream, doing, self._transport.where)
 
@@ -289,17 +300,21 @@ class Cluster:
         """Return whether the server lets us do that in this namespace; None when it does not tell."""
         return self._discovery.can_i(verb, resource, group, subresource)
 
-    def _list(self, kind: str, labels: str, fields: str, page: int, *, all_pages: bool, everywhere: bool) -> Listing:
+    def _list(
+        self, kind: str, labels: str, fields: str, page: int, accept: Mapping[str, str], *,
+        all_pages: bool, everywhere: bool,
+    ) -> Listing:  # fmt: skip
         known = self.kind(kind)
         items: list[dict[str, Any]] = []
         query = [*_selected(labels, fields), *([("limit", str(page))] if page else [])]
         following: list[tuple[str, str]] = []
         path = known.path("" if everywhere else self.namespace)
         while True:
-            body = self._transport.json(
-                Call("GET", path, f"list {known.plural}", [*query, *following], read_seconds=60)
-            )
-            items += [{"apiVersion": known.api_version, "kind": kind, **item} for item in body.get("items") or []]
+            doing = f"list {known.plural}"
+            call = Call("GET", path, doing, [*query, *following], headers=accept, read_seconds=60)
+            body = self._transport.json(call)
+            named = {"apiVersion": known.api_version, "kind": kind}
+            items += [{**named, **item, **named} for item in body.get("items") or []]
             metadata = body.get("metadata") or {}
             if not all_pages or not metadata.get("continue"):
                 return Listing(items, str(metadata.get("resourceVersion") or ""))

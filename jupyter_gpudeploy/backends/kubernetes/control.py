@@ -7,8 +7,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes import marks, places, render
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, ConflictError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes import graces, marks, objects, places, render
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ConflictError, ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.workloads import QUEUE
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.programs.boot import NUMBER_TAKEN
@@ -21,26 +21,41 @@ if TYPE_CHECKING:
 
 FIRST_EXECUTED = 1000
 """The number of the first command executed in a manual run, whose own pod is task 0."""
-_AT_ONCE = 50
 _GONE_SECONDS = 60.0
+_QUEUED = "kueue.x-k8s.io/job-uid"
 _WORK = ("Job", "JobSet", "CronJob", "Deployment")
 
 
 def stop(cluster: Cluster, ref: RunRef, grace_seconds: float) -> None:
-    """Ask for the end: what has not started never does, what runs is terminated, and killed after the grace."""
+    """Ask for the end: what has not started never does, what runs is terminated, and killed after the grace.
+
+    Raises BackendError, before anything is done, for a grace that the cluster does not give.
+
+    A run that is gone, or whose name another run has, has nothing to be told; what carries its uid is ended all the
+    same.
+    """
+    graces.check(cluster, ref, grace_seconds)
     root = places.root_name(ref.name)
-    cluster.patch(
-        "ConfigMap", root, {"metadata": {"uid": ref.uid, "annotations": {marks.STOPPED: f"{time.time():.3f}"}}}
-    )
+    with suppress(NotFoundError, ConflictError):
+        cluster.patch(
+            "ConfigMap", root, {"metadata": {"uid": ref.uid, "annotations": {marks.STOPPED: f"{time.time():.3f}"}}}
+        )
+    halt(cluster, ref)
+    graces.end(cluster, ref, grace_seconds)
+
+
+def halt(cluster: Cluster, ref: RunRef) -> None:
+    """Let nothing more of a run begin."""
     _set_running(cluster, ref, replicas=0)
-    pods = cluster.list("Pod", labels=marks.selector(uid=ref.uid)).items
-    living = [pod for pod in pods if pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"}]
-    for pod in living[:_AT_ONCE]:  # the others end within the grace of their own template
-        metadata = pod["metadata"]
-        try:
-            cluster.delete("Pod", metadata["name"], uid=metadata["uid"], grace_seconds=max(1, round(grace_seconds)))
-        except ApiError:
-            continue
+
+
+def is_there(cluster: Cluster, ref: RunRef) -> bool:
+    """Return whether anything is there that makes pods of a run."""
+    for kind in _kinds(cluster, ref):
+        with suppress(NotFoundError):
+            if marks.is_ours(cluster.get(kind, ref.name), uid=ref.uid):
+                return True
+    return False
 
 
 def is_alive(cluster: Cluster, ref: RunRef) -> bool:
@@ -48,9 +63,13 @@ def is_alive(cluster: Cluster, ref: RunRef) -> bool:
     pods = cluster.list("Pod", labels=marks.selector(uid=ref.uid)).items
     if any(pod.get("status", {}).get("phase") not in {"Succeeded", "Failed"} for pod in pods):
         return True
-    if "Job" not in _kinds(cluster, ref):
-        return False
+    kinds = _kinds(cluster, ref)
     try:
+        if "CronJob" in kinds:
+            clock = cluster.get("CronJob", ref.name)
+            return marks.is_ours(clock, uid=ref.uid) and not clock["spec"].get("suspend")
+        if "Job" not in kinds:
+            return False
         _job(cluster, ref)
     except BackendError:
         return False
@@ -88,7 +107,10 @@ def remove(cluster: Cluster, ref: RunRef) -> None:
         cluster.delete("ConfigMap", places.root_name(ref.name), uid=ref.uid, propagation="Background")
     deadline = time.monotonic() + _GONE_SECONDS
     for kind in kinds:
-        _await_gone(cluster, kind, ref, deadline)
+        with suppress(NotFoundError):
+            body = cluster.get(kind, ref.name)
+            if marks.is_ours(body, uid=ref.uid):
+                objects.await_gone(cluster, kind, body, deadline)
 
 
 def parallelism(cluster: Cluster, ref: RunRef) -> int:
@@ -141,29 +163,6 @@ def _kinds(cluster: Cluster, ref: RunRef) -> list[str]:
     return [kind for kind in _WORK if kind in made or (not made and kind != "JobSet")]
 
 
-def _await_gone(cluster: Cluster, kind: str, ref: RunRef, deadline: float) -> None:
-    pause = 0.05
-    while True:
-        try:
-            body = cluster.get(kind, ref.name)
-        except NotFoundError:
-            return
-        if not marks.is_ours(body, uid=ref.uid):
-            return
-        if time.monotonic() > deadline:
-            raise BackendError(
-                f"{kind} {ref.name} is not gone after {_GONE_SECONDS:g} s", hint="its finalizers may say who holds it"
-            )
-        if "deletionTimestamp" not in body["metadata"]:
-            _delete(cluster, kind, body["metadata"])
-        time.sleep(pause)
-        pause = min(pause * 1.5, 0.5)
-
-
-def _delete(cluster: Cluster, kind: str, metadata: dict[str, Any]) -> None:
-    cluster.delete(kind, metadata["name"], uid=metadata["uid"], propagation="Background")
-
-
 def _set_running(cluster: Cluster, ref: RunRef, *, replicas: int) -> None:
     """Let the run's work go on, or with 0 replicas not. Only what carries the run's uid is touched."""
     for kind in _kinds(cluster, ref):
@@ -173,18 +172,43 @@ def _set_running(cluster: Cluster, ref: RunRef, *, replicas: int) -> None:
             continue
         if not marks.is_ours(body, uid=ref.uid):
             continue
-        wanted: dict[str, Any] = {"replicas": replicas} if kind == "Deployment" else {"suspend": replicas == 0}
-        cluster.patch(kind, ref.name, {"metadata": {"uid": body["metadata"]["uid"]}, "spec": wanted})
+        _set(cluster, kind, body, replicas)
         if kind == "CronJob":
-            _set_round(cluster, ref, wanted)
+            _set_rounds(cluster, ref, replicas)
 
 
-def _set_round(cluster: Cluster, ref: RunRef, wanted: dict[str, Any]) -> None:
+def _set_rounds(cluster: Cluster, ref: RunRef, replicas: int) -> None:
     """Let what a schedule has started go on, or not."""
     for job in cluster.list("Job", labels=marks.selector(uid=ref.uid)).items:
         if not _has_ended(job):
-            metadata = job["metadata"]
-            cluster.patch("Job", metadata["name"], {"metadata": {"uid": metadata["uid"]}, "spec": wanted})
+            with suppress(NotFoundError):
+                _set(cluster, "Job", job, replicas)
+
+
+def _set(cluster: Cluster, kind: str, body: dict[str, Any], replicas: int) -> None:
+    """Let one object go on, or not. What waits in a queue is started by Kueue, and by nobody else."""
+    metadata = body["metadata"]
+    is_queued = kind != "Deployment" and QUEUE in (metadata.get("labels") or {})
+    if is_queued and _set_workload(cluster, metadata["uid"], is_active=replicas > 0) and replicas:
+        return
+    wanted: dict[str, Any] = {"replicas": replicas} if kind == "Deployment" else {"suspend": replicas == 0}
+    cluster.patch(kind, metadata["name"], {"metadata": {"uid": metadata["uid"]}, "spec": wanted})
+
+
+def _set_workload(cluster: Cluster, owner: str, *, is_active: bool) -> bool:
+    """Let Kueue admit an object, or not: one that is only suspended would be started again. Return whether it does."""
+    if not cluster.has("Workload"):
+        return False
+    try:
+        found = cluster.list("Workload", labels=f"{_QUEUED}={owner}").items
+        for one in found:
+            cluster.patch(
+                "Workload", one["metadata"]["name"],
+                {"metadata": {"uid": one["metadata"]["uid"]}, "spec": {"active": is_active}},
+            )  # fmt: skip
+    except (ForbiddenError, NotFoundError):
+        return False
+    return bool(found)
 
 
 def _has_ended(job: dict[str, Any]) -> bool:

@@ -46,7 +46,9 @@ class LogCopy:
     Raises OSError when the disk is full: `restore` then goes back to the last position. One thread at a time.
     """
 
-    def __init__(self, folder: RunFolder, task: int, attempt: int, token: str, *, executes: bool = False, renumbers: bool = False) -> None:
+    def __init__(
+        self, folder: RunFolder, task: int, attempt: int, token: str, *, executes: bool = False, renumbers: bool = False
+    ) -> None:
         self._folder = folder
         self._task = task
         self._attempt = attempt

@@ -19,8 +19,8 @@ _MACROS = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_MONTHS = "jan feb mar apr may jun jul aug sep oct nov dec".split()
-_DAYS = "sun mon tue wed thu fri sat".split()
+_MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+_DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
 _RANGES = (range(60), range(24), range(1, 32), range(1, 13), range(7))
 _NAMES: tuple[Sequence[str], ...] = ((), (), (), _MONTHS, _DAYS)
 _MOST_DAYS = 366 * 5

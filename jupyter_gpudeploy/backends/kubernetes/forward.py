@@ -1,4 +1,4 @@
-"""A port of this machine that leads to a server in a pod, for as long as this process lives.
+"""A port of this machine that leads to a server in a pod, for as long as this process and the run live.
 
 Bound to loopback. Each connection gets a websocket of its own to a pod that is ready at that moment: when a pod is
 replaced, the next connection goes to its successor, and the address stays what it was.
@@ -10,6 +10,7 @@ import contextlib
 import logging
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import BackendError
@@ -26,13 +27,17 @@ _ACCEPT_SECONDS = 0.5
 
 
 class Forward:
-    """Listens at once; `url` says where. `pod` returns the name of a pod that is ready, or raises BackendError."""
+    """Listens at once; `url` says where. `pod` returns the name of a pod that is ready, or raises BackendError.
 
-    def __init__(self, cluster: Cluster, pod: Callable[[], str], port: int, wish: int | None = None) -> None:
+    Once `is_over`, which is asked every half second, it listens no more.
+    """
+
+    def __init__(self, cluster: Cluster, pod: Callable[[], str], port: int, is_over: Callable[[], bool]) -> None:
         self._cluster = cluster
         self._pod = pod
+        self._is_over = is_over
         self._port = port
-        self._listener = _listen(wish or port)
+        self._listener = _listen(port)
         self.port: int = self._listener.getsockname()[1]
         self._closed = threading.Event()
         threading.Thread(target=self._accept, name=f"forward-{self.port}", daemon=True).start()
@@ -54,7 +59,12 @@ class Forward:
 
     def _accept(self) -> None:
         self._listener.settimeout(_ACCEPT_SECONDS)
+        look_at = 0.0
         while not self._closed.is_set():
+            if time.monotonic() >= look_at:
+                look_at = time.monotonic() + _ACCEPT_SECONDS
+                if self._is_over():
+                    break
             try:
                 near, _ = self._listener.accept()
             except TimeoutError:
@@ -62,7 +72,7 @@ class Forward:
             except OSError:
                 break
             threading.Thread(target=self._carry, args=(near,), name=f"forward-{self.port}", daemon=True).start()
-        self._closed.set()
+        self.close()
 
     def _carry(self, near: socket.socket) -> None:
         with near:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, ConflictError
-from jupyter_gpudeploy.backends.kubernetes.objects import UNPROCESSABLE
+from jupyter_gpudeploy.backends.kubernetes.objects import UNPROCESSABLE, pointer
 from jupyter_gpudeploy.errors import BackendError
 
 if TYPE_CHECKING:
@@ -49,20 +49,31 @@ def keep(cluster: Cluster, name: str, values: Mapping[str, str]) -> None:
 
 
 def _change(cluster: Cluster, name: str, values: Mapping[str, str]) -> None:
-    steps = [*_tests(cluster.user or "")]
-    steps += [
-        {"op": "add", "path": f"/data/{key}", "value": b64encode(value.encode()).decode()}
+    tests = [*_tests(cluster.user or "")]
+    steps = [
+        {"op": "add", "path": pointer("data", key), "value": b64encode(value.encode()).decode()}
         for key, value in values.items()
     ]
     try:
-        cluster.patch("Secret", name, steps, content="json")
+        cluster.patch("Secret", name, [*tests, *steps], content="json")
     except ApiError as error:
-        if error.status != UNPROCESSABLE:
-            raise
+        if error.status != UNPROCESSABLE or _passes(cluster, name, tests):
+            raise  # it is ours: the values are refused
         message = (
             f"Secret {name} exists in {cluster.namespace}, and it is not yours by %deploy secret: it is left alone"
         )
         raise BackendError(message, hint="choose another name") from None
+
+
+def _passes(cluster: Cluster, name: str, tests: list[dict[str, str]]) -> bool:
+    """Return whether a Secret is as the steps say, by a patch that changes nothing: it may not be read."""
+    try:
+        cluster.patch("Secret", name, tests, content="json")
+    except ApiError as error:
+        if error.status != UNPROCESSABLE:
+            raise
+        return False
+    return True
 
 
 def _tests(user: str) -> Iterator[dict[str, str]]:
@@ -73,7 +84,7 @@ def _tests(user: str) -> Iterator[dict[str, str]]:
         ("annotations", marks.CREATED_BY, user),
     )
     for place, key, value in known:
-        yield {"op": "test", "path": f"/metadata/{place}/{key.replace('/', '~1')}", "value": value}
+        yield {"op": "test", "path": pointer("metadata", place, key), "value": value}
 
 
 def _secret(name: str, run: str, part: str, values: Mapping[str, str]) -> Body:

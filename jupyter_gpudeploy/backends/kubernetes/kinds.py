@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.registry import did_you_mean
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 class Kind(NamedTuple):
@@ -74,6 +74,32 @@ def _table() -> Iterator[Kind]:
 
 
 KINDS = {kind.name: kind for kind in _table()}
+
+
+class Maker(NamedTuple):
+    """A kind whose controller makes the pods of runs: created last, halted by a stop, waited for by a removal.
+
+    `halt`: the field of its spec that lets no pod live, and the value that does. `is_everywhere`: every cluster has it.
+    """
+
+    kind: str
+    halt: tuple[str, Any]
+    is_everywhere: bool = True
+
+
+MAKERS = (
+    Maker("Job", ("suspend", True)),
+    Maker("JobSet", ("suspend", True), is_everywhere=False),
+    Maker("CronJob", ("suspend", True)),
+    Maker("Deployment", ("replicas", 0)),
+)
+MAKER_KINDS = tuple(maker.kind for maker in MAKERS)
+
+
+def watched_kind(record: Mapping[str, Any]) -> str:
+    """Return the kind that tells how a run stands. A JobSet and a CronJob make Jobs; what has an end is one, too."""
+    lasts = record["kind"] in ("server", "manual") and not record.get("max_seconds")
+    return "Deployment" if lasts else "Job"
 
 
 def kind_named(name: str) -> Kind:

@@ -85,6 +85,7 @@ class PodLog:
         self._lock = threading.Lock()
         self._stream: Any = None
         self._is_restored = False
+        self._is_forbidden = False
         self._tries = self._short_ends = 0
         self._quiet_ends: list[bytes] = []
         self.order = order
@@ -210,6 +211,9 @@ class PodLog:
         try:
             stream = self._open(follow=follow)
         except BackendError as error:
+            if isinstance(error, ForbiddenError) and not self._is_forbidden:  # said while it runs, not at its end alone
+                self._is_forbidden = True
+                self.listener.note(error.message, self.order.task)
             return _refused(error)
         if stream is None:
             return Reading(How.OTHER, pause=0.5)

@@ -34,6 +34,7 @@ TITLE = "jupyter-gpudeploy/title"
 CREATED_BY = "jupyter-gpudeploy/created-by"
 DRIVER = "jupyter-gpudeploy/driver"
 STOPPED = "jupyter-gpudeploy/stopped"
+STARTED = "jupyter-gpudeploy/started"
 VERSION = "jupyter-gpudeploy/version"
 
 

@@ -7,17 +7,18 @@ nothing is lost: what the cluster still has is copied by whoever comes next.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import threading
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes import folder_lock, marks
+from jupyter_gpudeploy.backends.kubernetes.caretaker import Caretaker
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
 from jupyter_gpudeploy.backends.kubernetes.kept import Kept
+from jupyter_gpudeploy.backends.kubernetes.queued import Queue
 from jupyter_gpudeploy.backends.kubernetes.reopened import reopened
 from jupyter_gpudeploy.backends.kubernetes.shared import SHARED, Shared
 from jupyter_gpudeploy.errors import BackendError
@@ -38,12 +39,13 @@ _TAKE_OVER_SECONDS = 1.0
 _TICK_SECONDS = 0.5
 _SETTLE_SECONDS = 0.05
 _CLOSE_SECONDS = 2.0
+_LOST_SECONDS = 3.0
 _RETRY_SECONDS = 2.0
 _WORK = {"job": "Job", "sweep": "Job", "server": "Deployment", "manual": "Deployment"}
 
 
 class Mirror:
-    """Keeps the folder of one run, in a thread of its own, from `start` until `close` or the run's end.
+    """Keeps the folder of one run, in a thread of its own, from `start` until `close`, the run's end, or its loss.
 
     `explain` says why a pod, a Job or a Deployment is not where it should be (`diagnose.explain`).
     """
@@ -59,13 +61,15 @@ class Mirror:
         self._explain = explain
         self._shared = shared
         self._pool = shared.pool(self._cluster)
+        self._queue = Queue(self._cluster)
         self._inbox: deque[Callable[[Kept], None]] = deque()
         self._wake = threading.Event()
         self._closed = threading.Event()
+        self._caretaker = Caretaker(self._cluster, ref, record)
         self._thread: threading.Thread | None = None
         self._watching: dict[str, Watcher] = {}
         self._synced_at = 0.0
-        self._handled_at = 0.0
+        self._handled_at = self._lost_at = 0.0
         self._trouble: tuple[float, str] | None = None
         self._is_held_elsewhere = False
         self.is_holder = False
@@ -144,15 +148,16 @@ class Mirror:
     # The thread.
 
     def _run(self) -> None:
-        while not self._closed.is_set() and not self.is_over:
+        while not (self._closed.is_set() or self.is_over or self.lost):
             lock = self._take_lock()
             self._is_held_elsewhere = lock is None
             if lock is None:
-                self._closed.wait(_TAKE_OVER_SECONDS)
+                if not self.lost:
+                    self._closed.wait(_TAKE_OVER_SECONDS)
                 continue
             try:
                 self.is_holder = True
-                self._hold()
+                self._hold(lock)
             except Exception as error:  # noqa: BLE001 - whatever is wrong is said, and it is begun anew
                 self._say(f"the copy of the run stopped and goes on: {error!r}")
                 self._closed.wait(_RETRY_SECONDS)
@@ -165,19 +170,18 @@ class Mirror:
         return [watcher for kind, watcher in list(self._watching.items()) if kind != "Event"]
 
     def _take_lock(self) -> int | None:
-        """Return the lock of the folder, or None while another process or thread has it, or it is gone."""
         try:
-            lock = os.open(self._folder.path / "mirror.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError:
+            lock = folder_lock.take(self._folder.path)
+        except FileNotFoundError:  # it was moved aside or deleted
+            self.lost = self._why_replaced()
             return None
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        if lock is not None and not folder_lock.is_whose(self._folder.path, self._ref.uid):
             os.close(lock)
+            self.lost = self._why_replaced()
             return None
         return lock
 
-    def _hold(self) -> None:
+    def _hold(self, lock: int) -> None:
         kept = Kept(self._folder, self._ref, self._record, self._explain)
         if kept.states.is_over:
             self.is_over = not self._has_begun_anew()
@@ -195,8 +199,8 @@ class Mirror:
             for kind in kinds:
                 self._watching[kind] = self._shared.subscribe(self._cluster, kind, self._ref.uid, self)
             self._sync(kept, kinds)
-            while not self._closed.is_set() and not self.is_over:
-                self._turn(kept)
+            while not (self._closed.is_set() or self.is_over or self._is_given_up):
+                self._turn(kept, lock)
         finally:
             for kind in kinds:
                 self._shared.unsubscribe(self._cluster, kind, self._ref.uid, self)
@@ -213,7 +217,7 @@ class Mirror:
                     kept.see(kind, item, gone=False)
             except NotFoundError:
                 kept.states.root_gone = True
-                self.lost = self._why_lost()
+                self.lost, self._lost_at = self._why_lost(), time.monotonic()
             except BackendError as error:
                 if self._trouble is None:
                     self._trouble = time.time(), error.message
@@ -241,18 +245,27 @@ class Mirror:
             for item in sorted(items, key=lambda item: item["metadata"].get("creationTimestamp") or ""):
                 yield kind, item
 
-    def _turn(self, kept: Kept) -> None:
+    def _turn(self, kept: Kept, lock: int) -> None:
         """Wait for something to happen, then write what follows from it."""
-        self._wake.wait(_TICK_SECONDS if kept.is_behind else kept.states.patience)
+        times = [time for time in (kept.states.patience, self._caretaker.patience) if time is not None]
+        times += [_TICK_SECONDS] if self.lost else []
+        self._wake.wait(_TICK_SECONDS if kept.is_behind else min(times, default=None))
         if self._closed.wait(_SETTLE_SECONDS):
             return
         self._wake.clear()
+        if not folder_lock.is_held(self._folder.path, lock):
+            self.lost, self._lost_at = self._why_replaced(), 0.0
+            return
         begun = time.monotonic()
+        self._queue.look(kept)
         self._take_in(kept)
+        kept.tell(self._caretaker.look(kept.states))
         kept.tell(kept.states.changes(time.monotonic()))
         for order in kept.states.orders():
             self._pool.order(self._ref.uid, order, self, self._copy)
-        self.lost = self._why_lost() if kept.states.root_gone and not kept.states.is_over else None
+        lost = self._why_lost() if kept.states.root_gone and not kept.states.is_over else None
+        self._lost_at = begun if lost and not self.lost else self._lost_at
+        self.lost = lost
         self._handled_at = begun
         self.is_over = kept.states.is_over and not kept.is_behind
 
@@ -287,6 +300,14 @@ class Mirror:
     def _was_stopped(self) -> bool:
         changes = [event for event in JournalReader(self._folder.events_file).poll() if isinstance(event, StateChange)]
         return bool(changes) and changes[-1].task is None and changes[-1].state == "stopped"
+
+    @property
+    def _is_given_up(self) -> bool:
+        """Whether the run is lost, and what was seen of it had its time to be written."""
+        return bool(self.lost) and time.monotonic() - self._lost_at > _LOST_SECONDS
+
+    def _why_replaced(self) -> str:
+        return f"{self._ref.name} was removed, or another run has its name"
 
     def _why_lost(self) -> str:
         return f"{self._ref.name} was deleted from namespace {self._cluster.namespace}"

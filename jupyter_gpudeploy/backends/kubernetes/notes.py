@@ -45,6 +45,14 @@ class EventNotes:
         """Take up what the journal holds."""
         self._told.add((notice.task, notice.message))
 
+    def once(self, notice: Notice) -> list[Notice]:
+        """Return the notice, unless it was told before."""
+        key = notice.task, notice.message
+        if key in self._told:
+            return []
+        self._told.add(key)
+        return [notice]
+
     def feed(self, item: Mapping[str, Any]) -> str | None:
         """Take in an Event; return the uid of the object of ours that it is about, or None."""
         uid = (item.get("involvedObject") or {}).get("uid", "")

@@ -2,6 +2,7 @@
 
 An object is created, never applied over one that is there: who loses the race for a name learns whose it is. What an
 earlier run of ours left under that name is deleted by its uid first; anything else is foreign, and stays as it is.
+Storage that an earlier run asked for is kept: the next run of that name takes it over as it is.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.backends.kubernetes import marks
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, ConflictError, ForbiddenError, NotFoundError
 from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.quantities import parse_memory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +23,10 @@ if TYPE_CHECKING:
 Body = dict[str, Any]
 UNPROCESSABLE = 422
 _GONE_SECONDS = 60.0
+_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 0.5
+_CLAIM = "PersistentVolumeClaim"
+_SPECS = {"accessModes": "access", "storageClassName": "storage class"}
 _WITHOUT = {
     "PodDisruptionBudget": "the server is not protected when nodes are drained",
     "PodMonitor": "Prometheus does not scrape the server",
@@ -30,16 +36,30 @@ _WITHOUT = {
 def check(cluster: Cluster, name: str, bodies: Sequence[Body]) -> list[Body]:
     """Let the server check what will be created for the run `name`; return what may be.
 
-    What an earlier run of that name left is cleared away. Raises BackendError where the server refuses, or something
-    of somebody else is in the way. A ConfigMap carries the hash of its content, so it is not tried.
+    What an earlier run of that name left is cleared away; storage that it left is returned in place of the wanted.
+    Raises BackendError where the server refuses, or something of somebody else is in the way. A ConfigMap carries the
+    hash of its content, so it is not tried.
     """
-    return [body for body in bodies if body["kind"] == "ConfigMap" or _is_possible(cluster, name, body)]
+    found = [body if body["kind"] == "ConfigMap" else _possible(cluster, name, body) for body in bodies]
+    return [body for body in found if body is not None]
 
 
 def missing(bodies: Sequence[Body], possible: Sequence[Body]) -> list[str]:
-    """Return what is off because of the objects that may not be created, one sentence each."""
+    """Return in what the run differs from what was asked for, one sentence each. `possible`: what `check` returned.
+
+    Objects that may not be created; storage that is there already, and is another than the wanted.
+    """
     kinds = {body["kind"] for body in bodies} - {body["kind"] for body in possible}
-    return [f"no {kind} could be made: {_WITHOUT[kind]}" for kind in sorted(kinds)]
+    told = [f"no {kind} could be made: {_WITHOUT[kind]}" for kind in sorted(kinds)]
+    claims = {body["metadata"]["name"]: body for body in possible if body["kind"] == _CLAIM}
+    for body in bodies:
+        there = claims.get(body["metadata"]["name"]) if body["kind"] == _CLAIM else None
+        if there is not None and (differences := _differences(body["spec"], there["spec"])):
+            told.append(
+                f"the storage {body['metadata']['name']} is kept from an earlier run, as it is: "
+                f"{', '.join(differences)}; deleting that claim, with all that it holds, makes a new one"
+            )
+    return told
 
 
 def is_needed(body: Body) -> bool:
@@ -50,7 +70,8 @@ def is_needed(body: Body) -> bool:
 def put(cluster: Cluster, name: str, body: Body, uid: str) -> bool:
     """Create an object of the run `name` with this `uid`; return whether it was not there.
 
-    One of the same run is brought to what it should be. Raises BackendError for one of somebody else.
+    One of the same run is brought to what it should be; storage is left as it is. Raises BackendError for one of
+    somebody else.
     """
     deadline = time.monotonic() + _GONE_SECONDS
     kind, called = body["kind"], body["metadata"]["name"]
@@ -66,12 +87,13 @@ def put(cluster: Cluster, name: str, body: Body, uid: str) -> bool:
                 raise
             if not marks.is_ours(there, name):
                 raise foreign(kind, called, cluster.namespace) from None
-            if marks.is_ours(there, uid=uid) or body["metadata"]["labels"][marks.PART] == marks.STORAGE:
+            if _is_kept(there):
+                return False
+            if marks.is_ours(there, uid=uid):
                 if kind != "Secret":  # its values are those of whoever was first
                     cluster.apply(body)
                 return False
-            _clear(cluster, kind, there)
-            _pause(kind, called, cluster.namespace, deadline)
+            await_gone(cluster, kind, there, deadline)
         else:
             return True
 
@@ -84,7 +106,36 @@ def foreign(kind: str, name: str, where: str) -> BackendError:
     )
 
 
-def _is_possible(cluster: Cluster, name: str, body: Body) -> bool:
+def pointer(*words: str) -> str:
+    """Return the words as a JSON pointer (RFC 6901), for a JSON patch."""
+    return "".join(f"/{word.replace('~', '~0').replace('/', '~1')}" for word in words)
+
+
+def await_gone(cluster: Cluster, kind: str, there: Body, deadline: float) -> None:
+    """Delete an object of ours, and return when it is gone: it, and nothing that takes its name meanwhile.
+
+    `there`: as it was seen, with its uid. What may not be deleted but has an owner is waited for: it goes with that.
+    Raises BackendError after `deadline`, a time of `time.monotonic`.
+    """
+    name, uid = there["metadata"]["name"], there["metadata"]["uid"]
+    pause = _PAUSE_SECONDS
+    found: Body | None = there
+    while found is not None and found["metadata"].get("uid") == uid:
+        if "deletionTimestamp" not in found["metadata"]:
+            try:
+                cluster.delete(kind, name, uid=uid, propagation="Background")
+            except ConflictError:
+                return
+            except ForbiddenError:
+                if not found["metadata"].get("ownerReferences"):
+                    raise
+        _pause(kind, name, cluster.namespace, deadline, pause)
+        pause = min(pause * 1.5, _LONGEST_PAUSE_SECONDS)
+        found = _look(cluster, kind, name)
+
+
+def _possible(cluster: Cluster, name: str, body: Body) -> Body | None:
+    """Return what will be there: the object, storage that is there already, or None for what may not be created."""
     deadline = time.monotonic() + _GONE_SECONDS
     kind, called = body["kind"], body["metadata"]["name"]
     while True:
@@ -95,16 +146,39 @@ def _is_possible(cluster: Cluster, name: str, body: Body) -> bool:
             if there is not None:
                 if not marks.is_ours(there, name):
                     raise foreign(kind, called, cluster.namespace) from None
-                if there["metadata"]["labels"].get(marks.PART) == marks.STORAGE or _is_owned(cluster, there):
-                    return True
-                _clear(cluster, kind, there)
-            _pause(kind, called, cluster.namespace, deadline)
+                if _is_kept(there):
+                    return there
+                if _is_owned(cluster, there):
+                    return body
+                await_gone(cluster, kind, there, deadline)
+            else:
+                _pause(kind, called, cluster.namespace, deadline)
         except ForbiddenError as error:
             if kind not in _WITHOUT or "quota" in error.said:
                 raise
-            return False
+            return None
         else:
-            return True
+            return body
+
+
+def _is_kept(there: Body) -> bool:
+    """Return whether this is storage that runs of its name take over from each other."""
+    metadata = there["metadata"]
+    return metadata["labels"].get(marks.PART) == marks.STORAGE and "deletionTimestamp" not in metadata
+
+
+def _differences(wanted: Body, there: Body) -> list[str]:
+    """Return in what a claim that is there differs from the wanted one, a few words each."""
+    sizes = [str(spec.get("resources", {}).get("requests", {}).get("storage", "0")) for spec in (there, wanted)]
+    told = [f"size {sizes[0]}, not {sizes[1]}"] if parse_memory(sizes[0]) != parse_memory(sizes[1]) else []
+    for field, word in _SPECS.items():
+        if field in wanted and wanted[field] is not None and wanted[field] != there.get(field):
+            told.append(f"{word} {_words(there.get(field))}, not {_words(wanted[field])}")
+    return told
+
+
+def _words(value: object) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value or "of the cluster")
 
 
 def _look(cluster: Cluster, kind: str, name: str) -> Body | None:
@@ -112,7 +186,7 @@ def _look(cluster: Cluster, kind: str, name: str) -> Body | None:
     try:
         if kind != "Secret":
             return cluster.get(kind, name)
-        path = f"/metadata/labels/{marks.MANAGED_BY.replace('/', '~1')}"
+        path = pointer("metadata", "labels", marks.MANAGED_BY)
         found = cluster.patch(kind, name, [{"op": "test", "path": path, "value": marks.MANAGER}], content="json")
         return {"metadata": found["metadata"]}
     except NotFoundError:
@@ -133,20 +207,10 @@ def _is_owned(cluster: Cluster, there: Body) -> bool:
     return False
 
 
-def _clear(cluster: Cluster, kind: str, there: Body) -> None:
-    """Delete what an earlier run left: it, and nothing that takes its name meanwhile."""
-    metadata = there["metadata"]
-    if "deletionTimestamp" not in metadata:
-        try:
-            cluster.delete(kind, metadata["name"], uid=metadata["uid"], propagation="Background")
-        except ConflictError:
-            return
-
-
-def _pause(kind: str, name: str, where: str, deadline: float) -> None:
+def _pause(kind: str, name: str, where: str, deadline: float, seconds: float = 0.1) -> None:
     if time.monotonic() > deadline:
         raise BackendError(
-            f"{kind} {name} of an earlier run is still being deleted in {where}",
+            f"{kind} {name} is still being deleted in {where}",
             hint="its finalizers may say who holds it",
         )
-    time.sleep(0.1)
+    time.sleep(seconds)

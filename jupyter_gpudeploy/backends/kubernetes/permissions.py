@@ -53,7 +53,11 @@ PERMISSIONS = (
     Permission("metrics.k8s.io", ("pods",), ("get", "list"), "no CPU and memory samples", kind="PodMetrics"),
     Permission("route.openshift.io", ("routes",), _ALL, "no expose: route", kind="Route"),
     Permission("gateway.networking.k8s.io", ("httproutes",), _KEPT, "no expose: httproute", kind="HTTPRoute"),
-    Permission("kueue.x-k8s.io", ("localqueues", "workloads"), _READ, "no place in the queue", kind="LocalQueue"),
+    Permission("kueue.x-k8s.io", ("localqueues",), _READ, "no place in the queue", kind="LocalQueue"),
+    Permission(
+        "kueue.x-k8s.io", ("workloads",), (*_READ, "patch"), "why it waits is unknown; Kueue may undo a stop",
+        kind="Workload",
+    ),
     Permission("jobset.x-k8s.io", ("jobsets",), _ALL, "several nodes run as an Indexed Job", kind="JobSet"),
     Permission(
         "leaderworkerset.x-k8s.io", ("leaderworkersets",), _ALL, "no servers over several nodes", kind="LeaderWorkerSet"

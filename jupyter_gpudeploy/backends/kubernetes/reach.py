@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.base import Endpoint
-from jupyter_gpudeploy.backends.kubernetes import places
-from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError
+from jupyter_gpudeploy.backends.kubernetes import marks, places
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.forward import Forward
+from jupyter_gpudeploy.backends.kubernetes.known import Known
 from jupyter_gpudeploy.errors import BackendError
-from jupyter_gpudeploy.events.status import Status
-from jupyter_gpudeploy.events.store import JournalReader
+from jupyter_gpudeploy.events.history import has_final_record
+from jupyter_gpudeploy.events.store import write_atomically
 from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 _KINDS = {"route": "Route", "httproute": "HTTPRoute", "ingress": "Ingress", "loadbalancer": "Service"}
 _SUCCESSOR_SECONDS = 15.0
 LIVING = (State.STARTING, State.RUNNING, State.READY)
+_ANSWERS = {"server": (State.READY,), "manual": (State.READY,)}
+"""When a pod is connected to, by the kind of its run. Of what is never called ready: while it runs."""
 
 
 class Reach:
@@ -32,7 +37,8 @@ class Reach:
         self._cluster = cluster
         self._ref = ref
         self._folder = folder
-        self._record = folder.record()
+        self._known = Known(folder)
+        self._record = self._known.record
         self._forwards: dict[tuple[int, int], Forward] = {}
         self._lock = threading.Lock()
 
@@ -51,14 +57,19 @@ class Reach:
         with self._lock:
             kept = self._forwards.get((port, task))
             if kept is None or not kept.is_open:
-                kept = self._forwards[port, task] = Forward(self._cluster, lambda: self.ready_pod(task), port)
+                ended = functools.partial(has_final_record, self._folder.events_file)
+                kept = self._forwards[port, task] = Forward(self._cluster, lambda: self.ready_pod(task), port, ended)
             return kept
 
-    def ready_pod(self, task: int, wait: float = _SUCCESSOR_SECONDS, states: tuple[State, ...] = (State.READY,)) -> str:
-        """Return a task's pod, waiting a moment for the successor of one that went. Raises BackendError."""
+    def ready_pod(self, task: int, wait: float = _SUCCESSOR_SECONDS, states: tuple[State, ...] = ()) -> str:
+        """Return a task's pod, waiting a moment for the successor of one that went. Raises BackendError.
+
+        `states`: those in which it will do; by default those in which it can be connected to.
+        """
+        states = states or _ANSWERS.get(self._record["kind"], (State.RUNNING, State.READY))
         deadline = time.monotonic() + wait
         while True:
-            status = Status.of((), JournalReader(self._folder.events_file).poll())
+            status = self._known.status()
             found = status if self._record["kind"] == "manual" else status.tasks.get(task)
             if found is not None and found.state in states and "pod" in found.details:
                 return str(found.details["pod"])
@@ -78,10 +89,27 @@ class Reach:
             self._forwards.clear()
 
     def _headers(self) -> dict[str, str]:
-        """Return the header that opens the server, where it has a key and the key is here."""
-        if not self._folder.key_file.exists():
+        """Return the header that opens the server, where it has a key of ours. Raises BackendError for one not here."""
+        secret = self._record.get("api_key")
+        if not secret:
             return {}
+        if not self._folder.key_file.exists():
+            self._fetch_key(secret)
         return {"Authorization": f"Bearer {self._folder.key_file.read_text().strip()}"}
+
+    def _fetch_key(self, secret: str) -> None:
+        """Bring the key from its Secret, where we may read that."""
+        try:
+            body = self._cluster.get("Secret", secret)
+            key = base64.b64decode(body["data"][places.KEY])
+        except (ApiError, KeyError, ValueError):
+            body, key = {}, b""
+        if not key or not marks.is_ours(body, uid=self._ref.uid):
+            raise BackendError(
+                f"{self._ref.name} cannot be reached from here: its key is on the machine that launched it",
+                hint="use it from there; or --replace, and the key is here",
+            )
+        write_atomically(self._folder.key_file, key)
 
     def _outside(self, way: str) -> str:
         kind = _KINDS[way]

@@ -7,17 +7,19 @@ has one (`storage:`), read through a pod that has it mounted; else in the pod of
 from __future__ import annotations
 
 import json
+import threading
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.arrivals import why_no_place
+from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError
+from jupyter_gpudeploy.backends.kubernetes.known import Known
 from jupyter_gpudeploy.backends.kubernetes.reader import CONTAINER as READER
 from jupyter_gpudeploy.backends.kubernetes.transfer import Source, Transfer
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events import outputs
-from jupyter_gpudeploy.events.status import Status
-from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.quantities import format_memory
 
 if TYPE_CHECKING:
@@ -30,19 +32,21 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.events.store import RunFolder
 
 _SHOWN = 5
+_LIVING_SECONDS = 5.0
 _STORAGE = "storage: 10Gi in the cell keeps what its tasks leave"
 
 
 class Home:
     """What is known here of a task's results: the journal, and the files that came through its log."""
 
-    def __init__(self, folder: RunFolder, task: int) -> None:
-        self.record = folder.record()
-        self.output = folder.output(task)
-        self.status = Status.of((), JournalReader(folder.events_file).poll())
+    def __init__(self, known: Known, task: int) -> None:
+        self.task = task
+        self.record = known.record
+        self.output = known.folder.output(task)
+        self.status = known.status()
         self._task = self.status.tasks.get(task)
         self._is_executed = self.record["kind"] == "manual"
-        self._balance = _balance(folder.balance_file(task))
+        self._balance = _balance(known.folder.balance_file(task))
 
     @property
     def has_volume(self) -> bool:
@@ -83,64 +87,106 @@ class Home:
         return f"{listed} did not fit into its log and went with its pod" if shown else ""
 
 
-def download(
-    cluster: Callable[[], Cluster],
-    readers: Callable[[], Readers],
-    ref: RunRef,
-    folder: RunFolder,
-    task: int,
-    target: Path,
-    path: str,
-    progress: Callable[[int, int], None] | None,
-) -> list[Path]:
-    """Bring what a task left, or `path` below its output folder, into `target`; return the files.
+class Results:
+    """The results of one run. Of many tasks one after the other, the journal is read once and the pods are listed once.
 
-    `cluster` and `readers` are asked for only where the cluster is needed. Raises BackendError.
+    `cluster` and `readers` are asked for only where the cluster is needed. Any thread may call.
     """
+
+    def __init__(
+        self, cluster: Callable[[], Cluster], readers: Callable[[], Readers], ref: RunRef, folder: RunFolder
+    ) -> None:
+        self._cluster = cluster
+        self._readers = readers
+        self._ref = ref
+        self._known = Known(folder)
+        self._pods = _Living(cluster, ref)
+
+    def is_of(self, ref: RunRef, folder: RunFolder) -> bool:
+        """Return whether these are the results of this run, in this folder."""
+        return self._ref.uid == ref.uid and self._known.folder.path == folder.path
+
+    def download(self, task: int, target: Path, path: str, progress: Callable[[int, int], None] | None) -> list[Path]:
+        """Bring what a task left, or `path` below its output folder, into `target`; return the files.
+
+        Raises BackendError.
+        """
+        path = _checked(path)
+        home = Home(self._known, task)
+        if home.is_whole(path):
+            home.output.mkdir(parents=True, exist_ok=True)
+            return outputs.copy(home.output, target, path)
+        if _is_foreign(home.record):
+            raise BackendError(f"{self._ref.name} is a server in an image of its own: it has no output folder")
+        begun = time.monotonic()
+        while True:
+            try:
+                with self._source(home) as source:
+                    if source is None:
+                        break
+                    return Transfer(self._cluster(), source, path, target, home.output, progress or _silent).run()
+            except ApiError:
+                if self._pods.listed_at > begun:
+                    raise
+                self._pods.forget()  # the pod may have ended since they were listed
+        return _remains(self._ref, home, task, target, path)
+
+    @contextmanager
+    def _source(self, home: Home) -> Iterator[Source | None]:
+        """Give a container that sees what the task left, None where there is none any more."""
+        living = self._pods.names("" if home.has_ended else home.pod)
+        if not home.has_volume:
+            found = home.pod in living
+            yield Source(home.pod, places.CONTAINER, f"{places.OUT}/{home.task}") if found else None
+            return
+        folder = f"{places.STORAGE}/{places.output_folder(self._ref.name, self._ref.uid)}/{home.task}"
+        if living:
+            yield Source(home.pod if home.pod in living else living[0], places.CONTAINER, folder)
+            return
+        with self._readers().reader(self._ref, home.record) as pod:
+            yield Source(pod, READER, folder)
+
+
+class _Living:
+    """The pods of a run whose program runs, as they were listed a moment ago."""
+
+    def __init__(self, cluster: Callable[[], Cluster], ref: RunRef) -> None:
+        self._cluster = cluster
+        self._labels = marks.selector(uid=ref.uid)
+        self._names: list[str] = []
+        self._lock = threading.Lock()
+        self.listed_at = float("-inf")
+
+    def names(self, wanted: str = "") -> list[str]:
+        """Return their names. They are listed again after a while, and where `wanted` is not among them."""
+        with self._lock:
+            is_old = time.monotonic() - self.listed_at > _LIVING_SECONDS
+            if is_old or (wanted and wanted not in self._names):
+                pods = self._cluster().list("Pod", labels=self._labels, fields="status.phase=Running").items
+                self._names = [str(pod["metadata"]["name"]) for pod in pods if _runs(pod)]
+                self.listed_at = time.monotonic()
+            return self._names
+
+    def forget(self) -> None:
+        """Have them listed again the next time."""
+        self.listed_at = float("-inf")
+
+
+def _runs(pod: Mapping[str, Any]) -> bool:
+    """Return whether the program of a pod runs."""
+    seen = {one["name"]: one for one in pod.get("status", {}).get("containerStatuses") or ()}
+    runs = "running" in (seen.get(places.CONTAINER, {}).get("state") or {})
+    return runs and "deletionTimestamp" not in pod["metadata"]
+
+
+def _checked(path: str) -> str:
+    """Return a path below an output folder; empty for all of it. Raises BackendError for any other."""
     path = path.strip("/") if not path.startswith("/") else path
     if path in ("", "."):
-        path = ""
-    elif why := why_no_place(path):
+        return ""
+    if why := why_no_place(path):
         raise BackendError(f"{path!r} is no path below the task's output folder: {why}", hint="like model/best.pt")
-    home = Home(folder, task)
-    if home.is_whole(path):
-        home.output.mkdir(parents=True, exist_ok=True)
-        return outputs.copy(home.output, target, path)
-    if _is_foreign(home.record):
-        raise BackendError(f"{ref.name} is a server in an image of its own: it has no output folder")
-    with _source(cluster, readers, ref, home, task) as source:
-        if source is not None:
-            return Transfer(cluster(), source, path, target, home.output, progress or _silent).run()
-    return _remains(ref, home, task, target, path)
-
-
-@contextmanager
-def _source(
-    cluster: Callable[[], Cluster], readers: Callable[[], Readers], ref: RunRef, home: Home, task: int
-) -> Iterator[Source | None]:
-    """Give a container that sees what the task left, None where there is none any more."""
-    living = _living(cluster(), ref)
-    if not home.has_volume:
-        found = home.pod in living
-        yield Source(home.pod, places.CONTAINER, f"{places.OUT}/{task}") if found else None
-        return
-    folder = f"{places.STORAGE}/{places.output_folder(ref.name, ref.uid)}/{task}"
-    if living:
-        yield Source(home.pod if home.pod in living else living[0], places.CONTAINER, folder)
-        return
-    with readers().reader(ref, home.record) as pod:
-        yield Source(pod, READER, folder)
-
-
-def _living(cluster: Cluster, ref: RunRef) -> list[str]:
-    """Return the pods of the run whose program runs."""
-    found = []
-    for pod in cluster.list("Pod", labels=marks.selector(uid=ref.uid)).items:
-        seen = {one["name"]: one for one in pod.get("status", {}).get("containerStatuses") or ()}
-        runs = "running" in (seen.get(places.CONTAINER, {}).get("state") or {})
-        if runs and "deletionTimestamp" not in pod["metadata"]:
-            found.append(str(pod["metadata"]["name"]))
-    return found
+    return path
 
 
 def _remains(ref: RunRef, home: Home, task: int, target: Path, path: str) -> list[Path]:

@@ -66,6 +66,8 @@ class Standing:
 
     def _now(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
         around = self._around
+        if around.why_left and not around.is_stopping and all(track.told.state.is_final for track in tracks.values()):
+            return self._left(tracks)
         if around.is_scheduled:
             return self._scheduled(tracks)
         if around.is_batch:
@@ -73,8 +75,14 @@ class Standing:
                 return self._verdict(tracks)
             return self._batch(tracks)
         if around.is_stopping and around.is_quiet and all(track.told.state.is_final for track in tracks.values()):
-            return State.STOPPED, ""
+            return State.STOPPED, around.why_expired
         return self._server(tracks)
+
+    def _left(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
+        """Return the end of a run of which nothing is left, where what is known of its tasks does not tell it."""
+        around = self._around
+        is_told = around.is_batch and not around.is_scheduled and not self._counts[State.LOST]
+        return self._verdict(tracks) if is_told else (State.LOST, around.why_left)
 
     def _batch(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:
         if any(self._counts[state] for state in State if state not in (State.WAITING, State.STARTING)):
@@ -88,7 +96,7 @@ class Standing:
         """A schedule has no end of its own: between two rounds it is ready for the next one."""
         around = self._around
         if around.is_stopping and around.is_quiet and all(track.told.state.is_final for track in tracks.values()):
-            return State.STOPPED, around.why_expired
+            return State.STOPPED, ""
         is_on = around.job is not None and not around.job.has_ended
         if is_on or self._counts[State.STARTING] or self._counts[State.RUNNING]:
             return self._round(tracks)
@@ -132,7 +140,8 @@ class Standing:
         """Return why the Job or the Deployment makes no more pods, where it wants to."""
         job = self._around.job
         uid = self._around.deployment if job is None else "" if job.has_ended else job.uid
-        sentence, self._hint = self._around.reason_of(uid) if uid else ("", "")
+        told = self._around.reason_of(self._around.workload) if uid and self._around.queued else None
+        sentence, self._hint = told if told and told[0] else self._around.reason_of(uid) if uid else ("", "")
         return sentence
 
     def _verdict(self, tracks: Mapping[int, TaskTrack]) -> tuple[State, str]:

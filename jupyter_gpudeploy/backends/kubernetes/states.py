@@ -53,7 +53,8 @@ class States:
         self._clock = (0.0, 0.0)
         self._look_at = 0.0
         self._executed: dict[int, State] = {}
-        self.root_gone = False
+        self.root_gone = self.has_root = self.is_marked = False
+        self._work: dict[str, bool] = {}
         self._standing = Standing(record, self._around)
         self._take_up(history)
 
@@ -63,11 +64,48 @@ class States:
         return self._standing.is_over
 
     @property
+    def has_work(self) -> bool:
+        """Whether anything is there that makes pods of the run, or has made them."""
+        return bool(self._work)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether anything is there that would make pods of the run now."""
+        return any(self._work.values())
+
+    @property
+    def is_active(self) -> bool:
+        """Whether any pod lives."""
+        return bool(self._active)
+
+    @property
+    def is_asked_to_stop(self) -> bool:
+        """Whether the root says so."""
+        return self._around.is_asked_to_stop
+
+    @property
+    def is_left(self) -> bool:
+        """Whether `leave` was called."""
+        return bool(self._around.why_left)
+
+    def leave(self, why: str) -> None:
+        """Take in that nothing of the run is there that could go on. What is known of it decides how it ends."""
+        self._around.why_left = why
+        self._touch_all()
+
+    @property
     def patience(self) -> float | None:
         """After how many seconds time alone can bring a change; None for never."""
         if self._dirty:
             return SETTLE_SECONDS / 4
-        return _LOOK_SECONDS / 5 if any(uid in self._places for uid in self._reasons) else None
+        if any(uid in self._places for uid in self._reasons):
+            return _LOOK_SECONDS / 5
+        return _LOOK_SECONDS if self.queued else None
+
+    @property
+    def queued(self) -> str:
+        """The uid of the Job while it waits in a queue."""
+        return self._around.queued
 
     def feed(self, kind: str, item: Mapping[str, Any], *, gone: bool = False) -> None:
         """Take in an object as it is now, or as it was last, when it is `gone`."""
@@ -77,8 +115,11 @@ class States:
             self._feed_pod(item, gone=gone)
         elif kind == "Job":
             self._feed_job(item, gone=gone)
+        elif kind == "Workload":
+            self._around.workload = item["metadata"]["uid"]
+            self._reasons.keep(item)
         elif kind == "CronJob":
-            self._feed_cronjob(item)
+            self._feed_cronjob(item, gone=gone)
         elif kind == "Deployment":
             self._feed_deployment(item, gone=gone)
         elif kind == "Event":
@@ -173,6 +214,9 @@ class States:
     def _feed_job(self, item: Mapping[str, Any], *, gone: bool) -> None:
         job = job_facts(item, gone=gone)
         now = self._around.job
+        self._see_work(job.uid, not job.suspended and not job.has_ended, gone=gone)
+        if gone and now is not None and now.uid == job.uid and "status" not in item:
+            job = now._replace(gone=True)
         if now is not None and now.uid != job.uid and (gone or job.created < now.created):
             return  # of an earlier turn of a schedule, or of a JobSet
         if job.restarts is not None and job.restarts < self._around.retries:
@@ -187,10 +231,11 @@ class States:
                 self._track(number)
                 self._dirty.add(number)
         self._around.has_expired = job.has_ended and not self._around.is_batch
-        if job.has_ended or self._around.is_stopping or before.suspended != job.suspended:
+        if now is None or job.has_ended or self._around.is_stopping or before.suspended != job.suspended:
             self._touch_all()
 
-    def _feed_cronjob(self, item: Mapping[str, Any]) -> None:
+    def _feed_cronjob(self, item: Mapping[str, Any], *, gone: bool) -> None:
+        self._see_work(item["metadata"]["uid"], not (item.get("spec") or {}).get("suspend"), gone=gone)
         last = seconds((item.get("status") or {}).get("lastScheduleTime"))
         made = seconds(item["metadata"].get("creationTimestamp")) or 0.0
         self._around.fired = (made, False) if last is None else (last, True)
@@ -199,16 +244,25 @@ class States:
         uid = self._around.deployment = item["metadata"]["uid"]
         replicas = (item.get("spec") or {}).get("replicas", 1)
         self._deployments[uid] = gone or replicas == 0
+        self._see_work(uid, replicas != 0, gone=gone)
         self._standing.total = replicas or self._standing.total
         self._reasons.keep(item)
         self._know(uid, None)
         self._touch_all()
 
     def _feed_root(self, item: Mapping[str, Any], *, gone: bool) -> None:
-        self.root_gone = gone
-        self._around.is_asked_to_stop = marks.STOPPED in (item["metadata"].get("annotations") or {})
+        self.root_gone, self.has_root = gone, True
+        notes = item["metadata"].get("annotations") or {}
+        self._around.is_asked_to_stop = marks.STOPPED in notes
+        self.is_marked = self.is_marked or marks.STARTED in notes
         self._standing.created = seconds(item["metadata"].get("creationTimestamp")) or 0.0
         self._touch_all()
+
+    def _see_work(self, uid: str, goes_on: bool, *, gone: bool) -> None:  # noqa: FBT001 - what is kept of it
+        if gone:
+            self._work.pop(uid, None)
+        else:
+            self._work[uid] = goes_on
 
     def _feed_event(self, item: Mapping[str, Any]) -> None:
         about = self.notes.feed(item)
@@ -239,7 +293,8 @@ class States:
     def _touch_all(self) -> None:
         for number in self.numbers if self._around.is_batch else ():
             self._track(number)
-        self._dirty.update(number for number, track in self._tracks.items() if not track.told.state.is_final)
+        ended = State.SUCCEEDED, State.FAILED
+        self._dirty.update(number for number, track in self._tracks.items() if track.told.state not in ended)
 
     def _see_time(self, item: Mapping[str, Any]) -> None:
         """Keep the latest time that any object shows: the cluster's clock is not behind that."""
@@ -268,7 +323,10 @@ class States:
                 self._executed[event.task] = event.state
             else:
                 told = Told(event.attempt, event.state, event.reason, event.time)
-                self._tracks[event.task] = TaskTrack(event.task, self._places.index(event.task), told)
+                before = self._tracks.get(event.task)
+                track = self._tracks[event.task] = TaskTrack(event.task, self._places.index(event.task), told)
+                is_same = before is not None and before.had_pod and before.told.attempt == event.attempt
+                track.had_pod = is_same or "pod_uid" in event.details
                 self._remember(event, event.task)
         for track in self._tracks.values():
             self._standing.count(None, track.told.state)

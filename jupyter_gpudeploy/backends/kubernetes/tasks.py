@@ -29,15 +29,16 @@ _BACK_OFF = re.compile(r"back-off (\w+) restarting")
 
 
 class TaskTrack:
-    """The attempts of one task, and what was told of them."""
+    """The attempts of one task, and what was told of them. `had_pod`: whether the attempt told last had one."""
 
-    __slots__ = ("_drained", "_known", "attempts", "index", "number", "told")
+    __slots__ = ("_drained", "_known", "attempts", "had_pod", "index", "number", "told")
 
     def __init__(self, number: int, index: int, told: Told | None = None) -> None:
         self.number = number
         self.index = index
         self.told = told or Told()
         self.attempts: dict[int, Attempt] = {}
+        self.had_pod = False
         self._known = told is not None
         self._drained: dict[int, str] = {}
 
@@ -89,6 +90,7 @@ class TaskTrack:
         change = self._next(around)
         if change is not None:
             change = change._replace(time=max(change.time, self.told.time))
+            self.had_pod = change.attempt in self.attempts or (self.had_pod and change.attempt == self.told.attempt)
             self.told = Told(change.attempt, change.state, change.reason, change.time)
             self._known = True
             for number in [number for number in self.attempts if number < change.attempt]:
@@ -131,10 +133,12 @@ class TaskTrack:
         return self._change(State.FAILED, number, time, reason, code, {"hint": hint} if hint else {})
 
     def _after_the_end(self, further: int | None, around: Surroundings) -> StateChange | None:
-        """A task that was stopped goes on when it has a new pod; one that succeeded did not when it was evicted."""
+        """A task that was stopped goes on when its run does; one that succeeded did not when it was evicted."""
         goes_on = around.is_scheduled or self.told.state is State.STOPPED
         if further is not None and goes_on and not around.is_stopping:
             return self._begin(further, around)
+        if self.told.state is State.STOPPED and around.is_going_on:
+            return self._change(State.WAITING, self.told.attempt + self.had_pod, around.clock)
         attempt = self.attempts.get(self.told.attempt)
         if self.told.state is State.SUCCEEDED and attempt is not None and attempt.pod.uid in around.evicted:
             return self._change(State.FAILED, self.told.attempt, around.clock, around.evicted[attempt.pod.uid], 0)
@@ -185,7 +189,7 @@ class TaskTrack:
             return self._change(State.STOPPED, number, around.clock)
         if job is not None and job.has_ended and around.is_batch:
             return self._change(State.FAILED, number, self._job_time(around), _job_words(job, around))
-        return None
+        return self._change(State.LOST, number, around.clock, around.why_left) if around.why_left else None
 
     def _end(self, attempt: Attempt, around: Surroundings) -> StateChange | None:
         """Return what follows on the end of the last attempt."""
@@ -217,7 +221,7 @@ class TaskTrack:
         """Whether this was the last attempt of a task that has not succeeded."""
         job = around.job
         is_past = around.is_scheduled and job is not None and job.uid != pod.job
-        return pod.phase == "Succeeded" or is_past or (
+        return pod.phase == "Succeeded" or is_past or bool(around.why_left) or (
             job is not None and (job.has_ended or self.index in job.failed)
         )  # fmt: skip
 

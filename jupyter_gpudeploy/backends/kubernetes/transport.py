@@ -8,6 +8,7 @@ said 401 or 429.
 from __future__ import annotations
 
 import json
+import math
 import random
 import threading
 import time
@@ -38,7 +39,10 @@ _LONGEST_TEXT = 300
 
 
 class Patience(NamedTuple):
-    """How long is tried again, in seconds. `internal`: how often a 500 is, which is often an admission hook's."""
+    """How long is tried again, in seconds. `internal`: how often a 500 is, which is often an admission hook's.
+
+    `silence`: for how long one try waits for a connection, or for more of an answer; less where the call says so.
+    """
 
     total: float = 30.0
     first: float = 0.4
@@ -46,6 +50,7 @@ class Patience(NamedTuple):
     longest_retry_after: float = 20.0
     said_after: float = 10.0
     internal: int = 3
+    silence: float = math.inf
 
 
 class Call(NamedTuple):
@@ -135,6 +140,7 @@ class Transport:
             **call.headers,
             **self.access.credentials.headers(),
         }
+        connect, read = min(CONNECT_SECONDS, self.patience.silence), min(call.read_seconds, self.patience.silence)
         try:
             return self._connections().request(
                 call.method,
@@ -144,10 +150,10 @@ class Transport:
                 retries=False,
                 redirect=False,
                 preload_content=not call.streams,
-                timeout=urllib3.Timeout(connect=CONNECT_SECONDS, read=call.read_seconds),
+                timeout=urllib3.Timeout(connect=connect, read=read),
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise what_happened(error, call.read_seconds) from None
+            raise what_happened(error, read) from None
 
     def _connections(self) -> urllib3.PoolManager:
         from jupyter_gpudeploy.backends.kubernetes.connections import pool_manager

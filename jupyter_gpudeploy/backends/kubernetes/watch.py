@@ -52,17 +52,18 @@ class Inbox(Protocol):
 class Selection(NamedTuple):
     """What is watched of a kind. `relisted`: the fields by which lists leave out what changes no more.
 
-    A subscriber lists that itself, once.
+    A subscriber lists that itself, once. `bare`: metadata is enough.
     """
 
     labels: str = _OURS
     fields: str = ""
     relisted: str = ""
     seconds: float = RELIST_SECONDS
+    bare: bool = False
 
 
 SELECTIONS = {
-    "ConfigMap": Selection(f"{_OURS},{marks.PART}={marks.ROOT}"),
+    "ConfigMap": Selection(f"{_OURS},{marks.PART}={marks.ROOT}", bare=True),
     "Pod": Selection(relisted=_ALIVE),
     "Event": Selection(labels="", fields="type!=Normal", seconds=_EVENTS_SECONDS),
 }
@@ -163,7 +164,7 @@ class Watcher:
     def _list(self) -> None:
         selection = self._selection
         fields = selection.relisted or selection.fields
-        listing = self._cluster.list(self._kind, labels=selection.labels, fields=fields)
+        listing = self._cluster.list(self._kind, labels=selection.labels, fields=fields, bare=selection.bare)
         self._well()
         seen = set()
         for item in listing.items:
@@ -202,7 +203,7 @@ class Watcher:
         selection = self._selection
         self._stream = self._cluster.watch(
             self._kind, labels=selection.labels, fields=selection.fields, resource_version=self._version,
-            timeout_seconds=seconds,
+            timeout_seconds=seconds, bare=selection.bare,
         )  # fmt: skip
         if self._closed.is_set():
             self._stream.close()

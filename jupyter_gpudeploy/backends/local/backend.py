@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from jupyter_gpudeploy.backends.base import Glance
     from jupyter_gpudeploy.events.types import LogLine, StateChange
     from jupyter_gpudeploy.plan.types import Note, Plan
     from jupyter_gpudeploy.report import Report
@@ -104,9 +105,17 @@ class LocalBackend:
         """Begin what can be done before it is known what to launch, unless a run of that name is there already."""
         return nullcontext() if name is not None and self._folder(name).path.exists() else keepers.ahead()
 
-    def find(self) -> Sequence[RunRef]:
+    def find(self, cluster: str | None = None, namespace: str | None = None) -> Sequence[RunRef]:  # noqa: ARG002 - one place
         """Return the runs of this machine, newest first. A folder that is no run is left out, and logged."""
         return self._refs(self.runs)
+
+    def troubles(self) -> Sequence[str]:
+        """Return nothing: this machine is here."""
+        return ()
+
+    def glance(self, ref: RunRef) -> Glance | None:  # noqa: ARG002 - the seam's signature
+        """Return None: it is all in its folder."""
+        return None
 
     def find_archived(self) -> Sequence[RunRef]:
         """Return the runs that were moved aside, newest first."""
@@ -248,7 +257,7 @@ class LocalBackend:
             hint="secrets: {NAME: env:NAME} or file:PATH; or --backend kubernetes",
         )
 
-    def driver(self, ref: RunRef) -> str | None:
+    def driver(self, ref: RunRef, *, must_know: bool = False) -> str | None:  # noqa: ARG002 - the seam's signature
         """Return which other living process launched this run or took it up."""
         try:
             who = json.loads((self.folder(ref).path / "driver.json").read_bytes())
@@ -262,7 +271,7 @@ class LocalBackend:
         """Return None: what is known of a run is what its files say."""
         return None
 
-    def owner(self, ref: RunRef) -> str | None:  # noqa: ARG002 - the seam's signature
+    def owner(self, ref: RunRef, *, must_know: bool = False) -> str | None:  # noqa: ARG002 - the seam's signature
         """Return None: each person has runs of their own."""
         return None
 

@@ -1,5 +1,6 @@
 """A run's folder, kept from a fake API server: one writer, taken over, complete."""
 
+import fcntl
 import json
 import os
 import signal
@@ -24,6 +25,7 @@ API = "/api/v1/namespaces/default"
 COLLECTIONS = {
     "ConfigMap": f"{API}/configmaps", "Pod": PODS, "Event": f"{API}/events",
     "Job": "/apis/batch/v1/namespaces/default/jobs", "Deployment": "/apis/apps/v1/namespaces/default/deployments",
+    "CronJob": "/apis/batch/v1/namespaces/default/cronjobs",
 }  # fmt: skip
 
 
@@ -350,3 +352,136 @@ def test_a_process_that_is_killed_is_followed_by_another_without_loss(api, clust
         assert text == [b"%d" % n for n in range(len(text))]
         assert len(text) >= 100 + 300 * (number + 1)
         assert states(folder, number).count(State.SUCCEEDED) == 1
+
+
+@pytest.fixture
+def patches(wire, monkeypatch):
+    """What the mirror changes on the cluster: (path, body)."""
+    from jupyter_gpudeploy.backends.kubernetes import caretaker
+
+    monkeypatch.setattr(caretaker, "_SETTLE_SECONDS", 0.1)
+    found = []
+
+    def take(request, answer):
+        found.append((request.path, request.json()))
+        answer.json({"metadata": {}})
+
+    wire.on("PATCH", "*", take)
+    return found
+
+
+def marked(item, *names):
+    notes = {f"jupyter-gpudeploy/{name}": "1.0" for name in names}
+    return {**item, "metadata": {**item["metadata"], "annotations": notes}}
+
+
+@pytest.mark.fault(20)
+def test_a_mirror_that_waited_lets_go_of_the_folder_of_another_run_of_that_name(api, make_mirror, tmp_path):
+    running(api)
+    first, folder = make_mirror()
+    (folder.path / "ref.json").write_text(json.dumps(RunRef("kubernetes", "digits", UID, "f", 0.0, "a/b")._asdict()))
+    until(lambda: first.is_holder)
+    waiting, _ = make_mirror()
+    assert waiting.wait_caught_up(5)
+    folder.path.rename(tmp_path / "aside")
+    folder.path.mkdir()
+    (folder.path / "ref.json").write_text(json.dumps(RunRef("kubernetes", "digits", "new", "f", 0.0, "a/b")._asdict()))
+    until(lambda: waiting.lost is not None)
+    first.close()
+    until(lambda: not waiting._thread.is_alive())
+    assert not waiting.is_holder
+    assert {file.name for file in folder.path.iterdir()} <= {"ref.json", "mirror.lock"}
+    with (folder.path / "mirror.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_mirror_whose_folder_was_moved_aside_writes_into_no_other(api, make_mirror, tmp_path):
+    running(api)
+    mirror, folder = make_mirror()
+    until(lambda: State.RUNNING in states(folder, 0))
+    folder.path.rename(tmp_path / "aside")
+    folder.path.mkdir()
+    api.put(root())
+    until(lambda: mirror.lost is not None)
+    until(lambda: not mirror._thread.is_alive())
+    assert [*folder.path.iterdir()] == []
+
+
+def test_the_mirror_of_a_run_that_is_lost_ends(api, make_mirror, monkeypatch):
+    from jupyter_gpudeploy.backends.kubernetes import mirror as module
+
+    monkeypatch.setattr(module, "_LOST_SECONDS", 0.2)
+    running(api)
+    mirror, folder = make_mirror()
+    until(lambda: State.RUNNING in states(folder, 0))
+    api.drop("ConfigMap", UID)
+    until(lambda: not mirror._thread.is_alive())
+    assert "was deleted" in mirror.lost
+    assert not mirror._shared._watchers
+    with (folder.path / "mirror.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_launch_is_marked_as_complete_once_its_job_was_seen(api, make_mirror, patches):
+    api.put(root())
+    _, folder = make_mirror()
+    until(lambda: states(folder))
+    assert patches == []
+    api.put(job(active=1))
+    until(lambda: patches)
+    ((path, body),) = patches
+    assert path.endswith("/configmaps/digits.run")
+    assert body["metadata"]["uid"] == UID
+    assert list(body["metadata"]["annotations"]) == ["jupyter-gpudeploy/started"]
+
+
+def test_a_run_whose_job_was_deleted_while_nobody_looked_is_lost_and_waits_no_more(api, make_mirror, patches):
+    api.put(marked(root(), "started"), pod(0, state="ended"))
+    api.logs[pod(0)["metadata"]["name"]] = log = ContainerLog()
+    log.end()
+    mirror, folder = make_mirror(record(3))
+    until(lambda: mirror.is_over)
+    found = status(folder, 3)
+    assert found.counts() == {State.SUCCEEDED: 1, State.LOST: 2}
+    assert (found.state, found.reason) == (State.LOST, "its Job was deleted before its end was seen")
+    assert found.tasks[1].reason == found.reason
+    assert patches == []
+
+
+@pytest.mark.parametrize(("kind", "name"), [("server", "Deployment"), ("manual", "Deployment"), ("job", "CronJob")])
+def test_what_never_ends_by_itself_is_lost_when_what_kept_it_up_is_gone(api, make_mirror, patches, kind, name):
+    api.put(marked(root(), "started"))
+    schedule = {"cluster": {"schedule": "0 3 * * *"}} if name == "CronJob" else {}
+    mirror, folder = make_mirror(record(kind=kind, **schedule))
+    until(lambda: mirror.is_over)
+    assert (status(folder).state, status(folder).reason) == (
+        State.LOST,
+        f"its {name} was deleted before its end was seen",
+    )
+
+
+@pytest.mark.fault(2)
+def test_a_launch_that_was_cut_off_is_said_once(api, make_mirror, patches, monkeypatch):
+    from jupyter_gpudeploy.backends.kubernetes import caretaker
+
+    monkeypatch.setattr(caretaker, "_AGAIN_SECONDS", 0.1)
+    api.put(root())
+    first, folder = make_mirror()
+    until(lambda: status(folder).notices)
+    first.close()
+    asked = len(api.wire.seen("GET", f"{API}/configmaps/digits.run"))
+    make_mirror()
+    until(lambda: len(api.wire.seen("GET", f"{API}/configmaps/digits.run")) > asked + 3)
+    assert [notice.message for notice in status(folder).notices] == [caretaker.CUT_OFF]
+    assert not status(folder).state.is_final
+
+
+def test_a_run_that_was_asked_to_stop_while_it_was_launched_is_stopped(api, make_mirror, patches):
+    made = job(active=1)
+    made["metadata"]["labels"] |= {"app.kubernetes.io/managed-by": "jupyter-gpudeploy"}
+    api.put(marked(root(), "started", "stopped"), made)
+    make_mirror()
+    until(lambda: patches)
+    path, body = patches[0]
+    assert path.endswith("/jobs/digits")
+    assert body["spec"] == {"suspend": True}

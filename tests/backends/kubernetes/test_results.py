@@ -16,15 +16,16 @@ from strict import check
 
 import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes import marks, results, transfer
+from jupyter_gpudeploy.backends.kubernetes import marks, reach, results, transfer
 from jupyter_gpudeploy.backends.kubernetes.arrivals import Arrivals, drafts
 from jupyter_gpudeploy.backends.kubernetes.channels import ExecResult
 from jupyter_gpudeploy.backends.kubernetes.client import Listing
-from jupyter_gpudeploy.backends.kubernetes.client_errors import UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError, UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.layout import MirrorFolder
 from jupyter_gpudeploy.backends.kubernetes.reader import reader_pod
 from jupyter_gpudeploy.backends.kubernetes.transfer import Source, Transfer
 from jupyter_gpudeploy.errors import BackendError
-from jupyter_gpudeploy.events.store import Journal, RunFolder
+from jupyter_gpudeploy.events.store import Journal, JournalReader, RunFolder
 from jupyter_gpudeploy.events.types import State, StateChange
 
 OUTBOX = Path(jupyter_gpudeploy.__file__).parent / "programs" / "outbox.py"
@@ -432,6 +433,9 @@ def mirror(tmp_path):
     return folder
 
 
+REF = RunRef("kubernetes", "job", "u", "f", 1.0, "here/ml")
+
+
 class Empty:
     """A cluster on which nothing of the run is left. `asked` counts how often somebody looked."""
 
@@ -443,8 +447,7 @@ class Empty:
 
 
 def fetch(mirror, cluster, target, path=""):
-    ref = RunRef("kubernetes", "job", "u", "f", 1.0, "here/ml")
-    return results.download(lambda: cluster, lambda: None, ref, mirror, 0, target, path, None)
+    return results.Results(lambda: cluster, lambda: None, REF, mirror).download(0, target, path, None)
 
 
 def test_what_came_through_the_log_is_had_without_the_cluster(mirror, tmp_path):
@@ -475,6 +478,83 @@ def test_results_of_an_earlier_attempt_are_not_taken_for_the_last(mirror, tmp_pa
     cluster = Empty()
     fetch(mirror, cluster, tmp_path / "t")
     assert cluster.asked
+
+
+def test_many_tasks_have_the_journal_read_once_and_the_pods_listed_once(mirror, tmp_path, monkeypatch):
+    read = []
+    poll = JournalReader.poll
+    monkeypatch.setattr(JournalReader, "poll", lambda reader: read.extend(found := poll(reader)) or found)
+    for task in range(1, 40):
+        mirror.output(task).mkdir()
+        (mirror.output(task) / "small.json").write_text("{}")
+        balance = {"attempt": 1, "files": [["small.json", 2, "0"]], "left": [["big.bin", 5]], "left_count": 1}
+        mirror.balance_file(task).write_text(json.dumps(balance))
+    cluster = Empty()
+    found = results.Results(lambda: cluster, lambda: None, REF, mirror)
+    for task in range(40):
+        with pytest.raises(BackendError, match="went with its pod"):
+            found.download(task, tmp_path / str(task), "", None)
+    assert len(read) == 3
+    assert cluster.asked == 1
+    assert found.is_of(REF, mirror)
+    assert not found.is_of(REF._replace(uid="v"), mirror)
+    assert not found.is_of(REF, RunFolder(tmp_path / "moved"))
+
+
+class Lively(Empty):
+    """A cluster on which the pod of a task runs, until somebody wants something of it; then its successor does."""
+
+    def __init__(self, mirror):
+        self.mirror = mirror
+        self.wanted = []
+
+    def list(self, *_, **fields):
+        self.asked += 1
+        assert fields["fields"] == "status.phase=Running"
+        name = f"pod-{len(self.wanted)}"
+        running = {"containerStatuses": [{"name": "main", "state": {"running": {}}}]}
+        return Listing([{"metadata": {"name": name}, "status": running}], "1")
+
+    def execute(self, pod, *_, **__):
+        self.wanted.append(pod)
+        journal = Journal(self.mirror.events_file)
+        journal.append(StateChange(4.0, State.RUNNING, 0, 2, details={"pod": f"pod-{len(self.wanted)}"}))
+        journal.close()
+        raise NotFoundError(f"no pod {pod}", status=404)
+
+
+def test_a_pod_that_went_since_they_were_listed_is_looked_for_once_more(mirror, tmp_path):
+    journal = Journal(mirror.events_file)
+    journal.append(StateChange(3.0, State.RUNNING))
+    journal.append(StateChange(3.0, State.RUNNING, 0, 2, details={"pod": "pod-0"}))
+    journal.close()
+    cluster = Lively(mirror)
+    found = results.Results(lambda: cluster, lambda: None, REF, mirror)
+    with pytest.raises(NotFoundError):
+        found.download(0, tmp_path / "t", "", None)
+    assert (cluster.wanted, cluster.asked) == (["pod-0"], 1)
+    with pytest.raises(NotFoundError):
+        found.download(0, tmp_path / "t", "", None)
+    assert (cluster.wanted, cluster.asked) == (["pod-0", "pod-1"], 2)
+
+
+def test_a_forward_waits_for_what_can_be_ready_and_takes_a_job_as_it_runs(mirror):
+    journal = Journal(mirror.events_file)
+    journal.append(StateChange(3.0, State.RUNNING))
+    journal.append(StateChange(3.0, State.STARTING, 0, 2, details={"pod": "pod-1"}))
+    journal.close()
+    folder = MirrorFolder(mirror.path)
+    way = reach.Reach(None, REF, folder)
+    assert way.ready_pod(0, wait=0, states=reach.LIVING) == "pod-1"
+    with pytest.raises(BackendError, match="its task 0 is starting"):
+        way.ready_pod(0, wait=0)
+    journal = Journal(mirror.events_file)
+    journal.append(StateChange(4.0, State.RUNNING, 0, 2))
+    journal.close()
+    assert way.ready_pod(0, wait=0) == "pod-1"
+    mirror.record_file.write_text(json.dumps({**mirror.record(), "kind": "server"}))
+    with pytest.raises(BackendError, match="its task 0 is running"):
+        reach.Reach(None, REF, folder).ready_pod(0, wait=0)
 
 
 @pytest.mark.fault(59)

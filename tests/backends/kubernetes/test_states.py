@@ -512,6 +512,18 @@ def test_a_schedule_runs_its_tasks_again_and_again_as_further_attempts():
     assert not watched.states.is_over
 
 
+def test_a_job_in_a_queue_says_what_its_workload_says_until_it_is_let_go():
+    watched = Watched(cluster={"queue": "team-a"}, explain=lambda item, _, __: found(f"the {item['kind']} waits"))
+    watched.see(job(suspended=True))
+    assert watched.told()[-1] == (W, 1, "the Job waits")
+    assert (watched.states.queued, watched.states.patience is not None) == ("job", True)
+    watched.see({**job(uid="w"), "kind": "Workload"})
+    assert watched.told()[-1] == (W, 1, "the Workload waits")
+    watched.see(job(active=1), pod(state="running"))
+    assert watched.states.queued == ""
+    assert watched.told()[-1][0] is R
+
+
 def cronjob(last=None):
     body = job(uid="cron")
     return {**body, "kind": "CronJob", "status": {"lastScheduleTime": last} if last else {}}
@@ -540,3 +552,19 @@ def test_replicas_of_a_server_are_tasks_of_their_own():
     watched.see(deployment(2), *(pod(uid=name, state="running", ready=True, policy="Always") for name in "ab"))
     assert (watched.told(0)[-1][0], watched.told(1)[-1][0]) == (READY, READY)
     assert watched.told()[-1] == (READY, 1, "")
+
+
+def test_a_resumed_sweep_is_not_over_before_its_last_trial_had_its_turn():
+    watched = Watched(3)
+    watched.see(job(active=1), pod(0, state="running"))
+    watched.see(root(stopped=True), pod(0, state="ended", code=143, deleted=9), job(suspended=True))
+    assert watched.status.counts() == {STOPPED: 3}
+    resumed = Watched(3, history=watched.events)
+    resumed.see(job())
+    assert [resumed.told(n)[-1][:2] for n in range(3)] == [(W, 2), (W, 1), (W, 1)]
+    resumed.see(pod(0, uid="pod-0-b", state="running", created=90))
+    resumed.see(pod(0, uid="pod-0-b", state="ended", created=90), job("0"))
+    assert not resumed.states.is_over
+    resumed.see(pod(1, state="ended", created=100), pod(2, state="ended", created=100), job("0-2", Complete="x"))
+    assert resumed.told()[-1] == (OK, 1, "")
+    assert {number: task.attempt for number, task in resumed.status.tasks.items()} == {0: 2, 1: 1, 2: 1}
