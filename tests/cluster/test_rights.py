@@ -35,6 +35,7 @@ SAID = {
     "configmaps delete": "cannot delete ConfigMap",
     "pods list": "cannot list pods",
     "pods watch": "cannot watch Pods",
+    "pods delete": "cannot delete Pod",
     "pods/log get": "cannot read the log of pod",
     "jobs get": "cannot read Job",
     "jobs list": "cannot list jobs",

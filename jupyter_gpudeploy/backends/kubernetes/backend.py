@@ -440,7 +440,9 @@ class KubernetesBackend:
             mirror.wait_caught_up(_CAUGHT_UP_SECONDS)
             deadline = time.monotonic() + _HARVEST_SECONDS
             is_alive = control.is_alive(self._cluster_of(ref), ref)
-            while not is_alive and not history.has_final_record(folder.events_file) and time.monotonic() < deadline:
+            while not (is_alive or mirror.lost or history.has_final_record(folder.events_file)):
+                if time.monotonic() > deadline:
+                    break
                 time.sleep(_LOOK_SECONDS)  # its logs are read to their end first
         if not history.has_final_record(folder.events_file) and self.lost(ref) is None:
             raise BackendError(f"{ref.name} is alive and cannot be {verb}", hint="stop it first")
