@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import graces, marks, objects, places, render
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ConflictError, ForbiddenError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.kinds import MAKERS
 from jupyter_gpudeploy.backends.kubernetes.workloads import QUEUE
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.programs.boot import NUMBER_TAKEN
@@ -23,7 +24,6 @@ FIRST_EXECUTED = 1000
 """The number of the first command executed in a manual run, whose own pod is task 0."""
 _GONE_SECONDS = 60.0
 _QUEUED = "kueue.x-k8s.io/job-uid"
-_WORK = ("Job", "JobSet", "CronJob", "Deployment")
 
 
 def stop(cluster: Cluster, ref: RunRef, grace_seconds: float) -> None:
@@ -160,7 +160,7 @@ def _kinds(cluster: Cluster, ref: RunRef) -> list[str]:
         made = {body["kind"] for body in render.objects_in(root)} if root["metadata"]["uid"] == ref.uid else set()
     except (NotFoundError, KeyError, ValueError, OSError):
         made = set()
-    return [kind for kind in _WORK if kind in made or (not made and kind != "JobSet")]
+    return [maker.kind for maker in MAKERS if maker.kind in made or (not made and maker.is_everywhere)]
 
 
 def _set_running(cluster: Cluster, ref: RunRef, *, replicas: int) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.kubernetes import keeping, marks, objects, places, render
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ConflictError, ForbiddenError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.kinds import MAKER_KINDS
 from jupyter_gpudeploy.errors import BackendError, RunExistsError
 from jupyter_gpudeploy.events.store import write_atomically
 
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
     FolderOf = Callable[["Root"], MirrorFolder]
 
 Body = dict[str, Any]
-_STARTS = ("Job", "Deployment", "CronJob", "JobSet")
 
 
 class Root(NamedTuple):
@@ -107,7 +107,7 @@ def complete(cluster: Cluster, root: Root, folder_of: FolderOf) -> None:
     """Create what a launch that was cut off did not come to; nothing of a run that was stopped."""
     if marks.STOPPED in root.annotations or marks.STARTED in root.annotations or _may_be_over(root):
         return
-    starts = [body for body in root.objects if body["kind"] in _STARTS]
+    starts = [body for body in root.objects if body["kind"] in MAKER_KINDS]
     if all(_is_there(cluster, root, body) for body in starts):
         return
     if not all(render.is_complete(body) for body in root.objects):
@@ -184,7 +184,7 @@ def _apply(cluster: Cluster, root: Root, folder_of: FolderOf) -> None:
         else:
             objects.put(cluster, name, body, uid)
     stamped = render.stamp(root.objects, *owner)
-    for body in sorted(stamped, key=lambda body: body["kind"] in _STARTS):
+    for body in sorted(stamped, key=lambda body: body["kind"] in MAKER_KINDS):
         try:
             objects.put(cluster, name, body, uid)
         except ForbiddenError:

@@ -13,11 +13,12 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes import folder_lock, marks
+from jupyter_gpudeploy.backends.kubernetes import folder_lock, marks, places
 from jupyter_gpudeploy.backends.kubernetes.caretaker import Caretaker
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
 from jupyter_gpudeploy.backends.kubernetes.kept import Kept
+from jupyter_gpudeploy.backends.kubernetes.kinds import watched_kind
 from jupyter_gpudeploy.backends.kubernetes.queued import Queue
 from jupyter_gpudeploy.backends.kubernetes.reopened import reopened
 from jupyter_gpudeploy.backends.kubernetes.shared import SHARED, Shared
@@ -41,7 +42,6 @@ _SETTLE_SECONDS = 0.05
 _CLOSE_SECONDS = 2.0
 _LOST_SECONDS = 3.0
 _RETRY_SECONDS = 2.0
-_WORK = {"job": "Job", "sweep": "Job", "server": "Deployment", "manual": "Deployment"}
 
 
 class Mirror:
@@ -193,8 +193,8 @@ class Mirror:
                 return
             kept = Kept(self._folder, self._ref, self._record, self._explain)
         self._inbox.clear()
-        work = "Job" if self._record.get("max_seconds") else _WORK.get(self._record["kind"], "Job")
-        kinds = ("ConfigMap", *(("CronJob",) if self._is_scheduled else ()), work, "Pod", "Event")
+        cron = ("CronJob",) if self._is_scheduled else ()
+        kinds = ("ConfigMap", *cron, watched_kind(self._record), "Pod", "Event")
         try:
             for kind in kinds:
                 self._watching[kind] = self._shared.subscribe(self._cluster, kind, self._ref.uid, self)
@@ -229,7 +229,7 @@ class Mirror:
 
     def _everything(self, kinds: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield (kind, object) of the run, owners first and pods in the order in which they were made."""
-        root = self._cluster.get("ConfigMap", f"{self._ref.name}.run")
+        root = self._cluster.get("ConfigMap", places.root_name(self._ref.name))
         if root["metadata"]["uid"] != self._ref.uid:
             raise NotFoundError(f"{self._ref.name} is another run now")
         yield "ConfigMap", root
@@ -291,7 +291,7 @@ class Mirror:
     def _has_begun_anew(self) -> bool:
         """Whether a run that was stopped goes on: it is not asked to stop any more."""
         try:
-            root = self._cluster.get("ConfigMap", f"{self._ref.name}.run")
+            root = self._cluster.get("ConfigMap", places.root_name(self._ref.name))
         except BackendError:
             return False
         notes = root["metadata"].get("annotations") or {}
