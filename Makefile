@@ -58,7 +58,7 @@ browser: $(VENV)/.test
 	 else echo "SKIPPED browser: no chromium on this machine (Debian: apt-get install chromium)"; fi
 
 test-cluster: $(VENV)/.test
-	@if [ -z "$(CONTEXT)" ]; then scripts/check_cluster.sh $(BIN); \
+	@if [ -z "$(CONTEXT)" ]; then GATE="$(GATE)" scripts/check_cluster.sh $(BIN); \
 	 else GPUDEPLOY_TEST_CONTEXT="$(CONTEXT)" $(BIN)/python -m pytest tests/cluster -m cluster; fi
 
 cluster: $(VENV)/.test
