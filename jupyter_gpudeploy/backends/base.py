@@ -7,7 +7,9 @@ thread. Nothing it returns holds a process or a connection open except while a g
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from jupyter_gpudeploy.errors import BackendError
 
 if TYPE_CHECKING:
     import threading
@@ -240,3 +242,11 @@ class Backend(Protocol):
 
     def remove(self, ref: RunRef) -> None:
         """Delete what is kept of a run that has ended. Raises BackendError while it lives."""
+
+
+def check_command(ref: RunRef, record: Mapping[str, Any], argv: Sequence[str]) -> None:
+    """Raise BackendError where a run takes no further commands, or this is none."""
+    if record["kind"] != "manual":
+        raise BackendError(f"{ref.name} is no environment that stays up", hint="launch one with mode: manual")
+    if not argv:
+        raise BackendError("there is no command to execute", hint='for example run.exec("python train.py")')

@@ -171,3 +171,23 @@ def python_image(cluster: Cluster | ForeignCluster) -> str:
 def examples_image(cluster: Cluster | ForeignCluster) -> str:
     """The Python image with what examples/ import."""
     return cluster.image(paths.EXAMPLES_IMAGE)
+
+
+@pytest.fixture
+def mine(kubeconfig: Path, namespace: str, python_image: str, tmp_path: Path) -> Iterator[Any]:
+    """A person at a notebook (people.Notebook), with `backend`."""
+    from .people import Notebook
+
+    notebook: Any = Notebook(tmp_path / "mine", kubeconfig, namespace, python_image)
+    with notebook.sits_down() as backend:
+        notebook.backend = backend
+        yield notebook
+
+
+@pytest.fixture
+def client(mine: Any, namespace: str) -> Iterator[Any]:
+    """The cluster as that person's connection sees it."""
+    from jupyter_gpudeploy.backends.kubernetes.connect import connect
+
+    with connect(None, namespace) as client:
+        yield client

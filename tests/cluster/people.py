@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy import launching
 from jupyter_gpudeploy.backends.kubernetes.backend import KubernetesBackend
 from jupyter_gpudeploy.events.types import State
+from jupyter_gpudeploy.notebook import arguments, verbs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -114,3 +115,8 @@ def kill(process: subprocess.Popen[str]) -> None:
 def names(items: Sequence[dict[str, Any]]) -> list[str]:
     """The names of objects."""
     return sorted(item["metadata"]["name"] for item in items)
+
+
+def line(text: str) -> Any:
+    """What a `%deploy` line returns."""
+    return verbs.line_verb(None, arguments.parse_line(text))

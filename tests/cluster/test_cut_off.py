@@ -7,7 +7,6 @@ import pytest
 
 from jupyter_gpudeploy import attach, launch, launching
 from jupyter_gpudeploy.backends.kubernetes import caretaker, client_errors, marks, objects
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.backends.kubernetes.reach import Reach
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
@@ -18,20 +17,6 @@ from .test_lifetime import CUT_OFF
 BRIEF = "name: brief\n---\nprint('once')\n"
 LONG = "name: long\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(600)\n"
 SERVER = "name: web\nserve: command\nport: 8000\nrun: python -m http.server {port}\n"
-
-
-@pytest.fixture
-def mine(kubeconfig, namespace, python_image, tmp_path):
-    notebook = Notebook(tmp_path / "mine", kubeconfig, namespace, python_image)
-    with notebook.sits_down() as backend:
-        notebook.backend = backend
-        yield notebook
-
-
-@pytest.fixture
-def client(mine, namespace):
-    with connect(None, namespace) as client:
-        yield client
 
 
 @pytest.fixture

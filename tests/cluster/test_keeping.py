@@ -7,11 +7,10 @@ import urllib.request
 import pytest
 
 from jupyter_gpudeploy import launch
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
 
-from .people import Notebook, until, until_running
+from .people import until, until_running
 
 PORT = """
 import http.server, sys
@@ -24,20 +23,6 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 print("begun", flush=True)
 time.sleep(600)
 """
-
-
-@pytest.fixture
-def mine(kubeconfig, namespace, python_image, tmp_path):
-    notebook = Notebook(tmp_path / "mine", kubeconfig, namespace, python_image)
-    with notebook.sits_down() as backend:
-        notebook.backend = backend
-        yield notebook
-
-
-@pytest.fixture
-def client(mine, namespace):
-    with connect(None, namespace) as client:
-        yield client
 
 
 @pytest.mark.timeout(300)

@@ -8,12 +8,10 @@ import pytest
 
 from jupyter_gpudeploy import attach, launch, launching
 from jupyter_gpudeploy.backends.kubernetes import marks
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.notebook import arguments, verbs
 
-from .people import PATIENCE, Notebook, changed, kill, plan, until, until_running
+from .people import PATIENCE, Notebook, changed, kill, line, plan, until, until_running
 
 POINTS, STEPS = 12, 5
 SWEEP = f"""name: kills
@@ -56,24 +54,6 @@ client.Cluster.create = cut
 from jupyter_gpudeploy import launch
 launch(sys.argv[1], backend="kubernetes")
 """
-
-
-@pytest.fixture
-def mine(kubeconfig, namespace, python_image, tmp_path):
-    notebook = Notebook(tmp_path / "mine", kubeconfig, namespace, python_image)
-    with notebook.sits_down() as backend:
-        notebook.backend = backend
-        yield notebook
-
-
-@pytest.fixture
-def client(mine, namespace):
-    with connect(None, namespace) as client:
-        yield client
-
-
-def line(text):
-    return verbs.line_verb(None, arguments.parse_line(text))
 
 
 def jobs(client):

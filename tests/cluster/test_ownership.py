@@ -11,24 +11,16 @@ from jupyter_gpudeploy import attach, launch, launching, runs
 from jupyter_gpudeploy.backends.kubernetes import marks, permissions
 from jupyter_gpudeploy.errors import BackendError, GpuDeployError, NotConfirmedError, RunExistsError
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.notebook import arguments, verbs
+from jupyter_gpudeploy.notebook import verbs
 from jupyter_gpudeploy.notebook.reprs import bundle
 from jupyter_gpudeploy.spec.yaml import load
 
-from .people import PATIENCE, Notebook, changed, plan, until, until_running
+from .people import PATIENCE, Notebook, changed, line, plan, until, until_running
 
 CANARY = "canary-7f3a9c51d2"
 OTHERS_KEY = "canary-of-somebody-else"
 JOB = "name: digits\n---\nprint('loss=0.5')\n"
 LONG = "name: digits\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(600)\n"
-
-
-@pytest.fixture
-def mine(kubeconfig, namespace, python_image, tmp_path):
-    notebook = Notebook(tmp_path / "mine", kubeconfig, namespace, python_image)
-    with notebook.sits_down() as backend:
-        notebook.backend = backend
-        yield notebook
 
 
 @pytest.fixture
@@ -84,11 +76,6 @@ def same(one):
         if key not in ("resourceVersion", "managedFields", "annotations")
     }
     return kept, one.get("spec"), one.get("data")
-
-
-def line(text):
-    """What a `%deploy` line returns."""
-    return verbs.line_verb(None, arguments.parse_line(text))
 
 
 IN_THE_WAY = [

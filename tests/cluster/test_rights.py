@@ -11,10 +11,10 @@ from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.backends.kubernetes.permissions import PERMISSIONS, role
 from jupyter_gpudeploy.errors import BackendError, GpuDeployError
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.notebook import arguments, verbs
+from jupyter_gpudeploy.notebook import verbs
 from jupyter_gpudeploy.spec.yaml import load
 
-from .people import PATIENCE, Notebook, changed, plan, until, until_running
+from .people import PATIENCE, Notebook, changed, line, plan, until, until_running
 
 LONG = "name: digits\n---\nimport time\nprint('loss=0.5', flush=True)\ntime.sleep(600)\n"
 SERVER = "name: web\nserve: command\nrun: python -m http.server {port}\n"
@@ -88,10 +88,6 @@ def allowed(plain, plain_user):
             return client.can_i(*what)
 
     return allow
-
-
-def line(text):
-    return verbs.line_verb(None, arguments.parse_line(text))
 
 
 def test_everything_passes_with_the_documented_role(plain, allowed, monkeypatch):

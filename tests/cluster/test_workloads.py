@@ -11,13 +11,11 @@ import pytest
 
 from jupyter_gpudeploy import attach, launch
 from jupyter_gpudeploy.backends.kubernetes import marks
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.errors import GpuDeployError
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.notebook import arguments, verbs
 
 from . import crds
-from .people import PATIENCE, Notebook, until
+from .people import PATIENCE, Notebook, line, until
 
 MEET = """
 import os, socket, time
@@ -101,24 +99,6 @@ print(run.url, run.request(sys.argv[2]).text)
 """
 FLASK = "from flask import Flask\napp = Flask(__name__)\n@app.route('/who')\ndef who(): return 'flask'\n"
 FASTAPI = "from fastapi import FastAPI\napp = FastAPI()\n@app.get('/who')\ndef who() -> str: return 'fastapi'\n"
-
-
-@pytest.fixture
-def mine(kubeconfig, namespace, python_image, tmp_path):
-    notebook = Notebook(tmp_path / "mine", kubeconfig, namespace, python_image)
-    with notebook.sits_down() as backend:
-        notebook.backend = backend
-        yield notebook
-
-
-@pytest.fixture
-def client(mine, namespace):
-    with connect(None, namespace) as client:
-        yield client
-
-
-def line(text):
-    return verbs.line_verb(None, arguments.parse_line(text))
 
 
 def names(client, kind):

@@ -12,7 +12,7 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Glance, Rendering, RunRef
+from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Glance, Rendering, RunRef, check_command
 from jupyter_gpudeploy.backends.kubernetes import control, keeping, launch, marks, places
 from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.held import Held
@@ -231,10 +231,7 @@ class KubernetesBackend:
     def execute(self, ref: RunRef, argv: Sequence[str]) -> int:
         """Start one more command in a manual run's pod; its number is 1000 or above."""
         folder = self.folder(ref)
-        if folder.record()["kind"] != "manual":
-            raise BackendError(f"{ref.name} is no environment that stays up", hint="launch one with mode: manual")
-        if not argv:
-            raise BackendError("there is no command to execute", hint='for example run.exec("python train.py")')
+        check_command(ref, folder.record(), argv)
         status = self._status(folder)
         if status.state.is_final:
             raise BackendError(f"{ref.name} has ended", hint="launch it again")

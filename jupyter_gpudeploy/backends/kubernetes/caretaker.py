@@ -105,7 +105,7 @@ class Caretaker:
 
     def _notes(self) -> Mapping[str, str]:
         """Return the annotations of the root. Raises NotFoundError where it is another run's by now."""
-        metadata = self._cluster.get("ConfigMap", places.root_name(self._ref.name))["metadata"]
+        metadata = self._cluster.get("ConfigMap", places.root_name(self._ref.name), bare=True)["metadata"]
         if metadata["uid"] != self._ref.uid:
             raise NotFoundError(f"{self._ref.name} is another run now")
         notes: Mapping[str, str] = metadata.get("annotations") or {}

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from base64 import b64encode
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, ConflictError
 from jupyter_gpudeploy.backends.kubernetes.objects import UNPROCESSABLE, pointer
 from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.events.secrets import secret_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,7 +23,7 @@ Body = dict[str, Any]
 def of_run(name: str, record: Mapping[str, Any]) -> list[Body]:
     """Return the Secrets whose values are known on this machine only. Raises BackendError for one that is not here."""
     values = {
-        variable: _value(variable, where)
+        variable: secret_value(variable, where)
         for variable, where in record["secrets"].items()
         if where["source"] in {"env", "file"}
     }
@@ -95,15 +94,3 @@ def _secret(name: str, run: str, part: str, values: Mapping[str, str]) -> Body:
         "type": "Opaque",
         "stringData": dict(values),
     }
-
-
-def _value(name: str, where: Mapping[str, str]) -> str:
-    if where["source"] == "env":
-        value = os.environ.get(where["key"])
-        if value is None:
-            raise BackendError(f"secret {name}: the environment variable {where['key']} is not set")
-        return value
-    try:
-        return Path(where["key"]).expanduser().read_text("utf-8").strip()
-    except OSError as error:
-        raise BackendError(f"secret {name}: {where['key']}: {error.strerror}") from None

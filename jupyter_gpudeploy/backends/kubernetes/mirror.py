@@ -229,7 +229,7 @@ class Mirror:
 
     def _everything(self, kinds: tuple[str, ...]) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """Yield (kind, object) of the run, owners first and pods in the order in which they were made."""
-        root = self._cluster.get("ConfigMap", places.root_name(self._ref.name))
+        root = self._cluster.get("ConfigMap", places.root_name(self._ref.name), bare=True)
         if root["metadata"]["uid"] != self._ref.uid:
             raise NotFoundError(f"{self._ref.name} is another run now")
         yield "ConfigMap", root
@@ -291,7 +291,7 @@ class Mirror:
     def _has_begun_anew(self) -> bool:
         """Whether a run that was stopped goes on: it is not asked to stop any more."""
         try:
-            root = self._cluster.get("ConfigMap", places.root_name(self._ref.name))
+            root = self._cluster.get("ConfigMap", places.root_name(self._ref.name), bare=True)
         except BackendError:
             return False
         notes = root["metadata"].get("annotations") or {}

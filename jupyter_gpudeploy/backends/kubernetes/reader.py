@@ -105,7 +105,7 @@ class Readers:
 
     def _has_root(self, ref: RunRef) -> bool:
         try:
-            body = self._cluster.get("ConfigMap", places.root_name(ref.name))
+            body = self._cluster.get("ConfigMap", places.root_name(ref.name), bare=True)
         except NotFoundError:
             return False
         return bool(body["metadata"]["uid"] == ref.uid)

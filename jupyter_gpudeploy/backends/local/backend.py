@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef
+from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef, check_command
 from jupyter_gpudeploy.backends.local import claim, control, keepers, processes
 from jupyter_gpudeploy.backends.local.layout import LocalFolder
 from jupyter_gpudeploy.backends.local.loss import why_lost
@@ -183,10 +183,7 @@ class LocalBackend:
     def execute(self, ref: RunRef, argv: Sequence[str]) -> int:
         """Start one more command in a manual run; its number is 1000 or above."""
         folder = self.folder(ref)
-        if folder.record()["kind"] != "manual":
-            raise BackendError(f"{ref.name} is no environment that stays up", hint="launch one with mode: manual")
-        if not argv:
-            raise BackendError("there is no command to execute", hint='for example run.exec("python train.py")')
+        check_command(ref, folder.record(), argv)
         self._check_kept(ref, folder)
         return control.request_execute(folder, argv)
 

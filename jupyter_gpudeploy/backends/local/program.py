@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.backends.local import control
 from jupyter_gpudeploy.backends.local.processes import RUN_MARK, TASK_MARK
 from jupyter_gpudeploy.errors import BackendError
+from jupyter_gpudeploy.events.secrets import secret_value
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -110,23 +111,9 @@ class Program:
 
     def _secrets(self) -> dict[str, str]:
         """Look the secrets up, anew for each attempt, so that they are never kept."""
-        return {name: _secret(name, where) for name, where in self.record["secrets"].items()}
+        return {name: secret_value(name, where) for name, where in self.record["secrets"].items()}
 
 
 def fill(argv: Sequence[Sequence[Any]], slots: Mapping[str, str]) -> list[str]:
     """Return the argv of a record with every slot filled, as `plan.types.fill` does it for a plan's."""
     return ["".join(slots[part["slot"]] if isinstance(part, dict) else part for part in parts) for parts in argv]
-
-
-def _secret(name: str, where: Mapping[str, str]) -> str:
-    if where["source"] == "env":
-        value = os.environ.get(where["key"])
-        if value is None:
-            raise BackendError(f"secret {name}: the environment variable {where['key']} is not set")
-        return value
-    if where["source"] == "file":
-        try:
-            return Path(where["key"]).expanduser().read_text("utf-8").strip()
-        except OSError as error:
-            raise BackendError(f"secret {name}: {where['key']}: {error.strerror}") from None
-    raise BackendError(f"secret {name}: this machine knows no secrets of a cluster")
