@@ -20,14 +20,14 @@ from typing import TYPE_CHECKING
 
 from pairs import machine, measure
 
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.mirror.copies import LogCopy
 from jupyter_gpudeploy.events.store import RunFolder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
 
 LINES = 100_000
 UID = "11111111-2222-3333-4444-555555555555"

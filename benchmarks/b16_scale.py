@@ -48,8 +48,8 @@ def main(nodes: int = 1000, trials: int = 10_000, parallelism: int = 1000) -> No
     os.environ |= {"JUPYTER_GPUDEPLOY_CONFIG": str(folder / "config.yaml"), "JUPYTER_GPUDEPLOY_HOME": str(folder)}
     os.chdir(folder)
     from jupyter_gpudeploy import launch
-    from jupyter_gpudeploy.backends.kubernetes.connect import connect
-    from jupyter_gpudeploy.backends.kubernetes.transport import Transport
+    from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+    from jupyter_gpudeploy.backends.kubernetes.api.transport import Transport
 
     calls: Counter[str] = Counter()
     send = Transport.send

@@ -43,8 +43,8 @@ def main() -> None:
     (folder / "config.yaml").write_text(json.dumps({"default_cluster": "here", "clusters": {"here": profile}}))
     os.environ |= {"JUPYTER_GPUDEPLOY_CONFIG": str(folder / "config.yaml"), "JUPYTER_GPUDEPLOY_HOME": str(folder)}
     os.chdir(folder)
-    from jupyter_gpudeploy.backends.kubernetes.connect import connect
-    from jupyter_gpudeploy.backends.kubernetes.transport import Transport
+    from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+    from jupyter_gpudeploy.backends.kubernetes.api.transport import Transport
     from jupyter_gpudeploy.launching import backend_of, plan
 
     calls: Counter[str] = Counter()

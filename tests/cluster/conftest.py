@@ -187,7 +187,7 @@ def mine(kubeconfig: Path, namespace: str, python_image: str, tmp_path: Path) ->
 @pytest.fixture
 def client(mine: Any, namespace: str) -> Iterator[Any]:
     """The cluster as that person's connection sees it."""
-    from jupyter_gpudeploy.backends.kubernetes.connect import connect
+    from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
 
     with connect(None, namespace) as client:
         yield client

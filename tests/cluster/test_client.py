@@ -7,15 +7,16 @@ import time
 
 import pytest
 
-from jupyter_gpudeploy.backends.kubernetes import marks, permissions
-from jupyter_gpudeploy.backends.kubernetes.client_errors import (
+from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.api import permissions
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.errors import (
     ApiError,
     ConflictError,
     CredentialsError,
     ForbiddenError,
     NotFoundError,
 )
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
 from jupyter_gpudeploy.backends.kubernetes.doctor import examine
 from jupyter_gpudeploy.spec.yaml import load
 
@@ -111,7 +112,7 @@ def test_apply_is_ours_idempotent_and_refuses_what_another_manager_owns(client):
 
 
 def _other_apply(client, body):
-    from jupyter_gpudeploy.backends.kubernetes.transport import Call
+    from jupyter_gpudeploy.backends.kubernetes.api.transport import Call
 
     path = f"/api/v1/namespaces/{client.namespace}/configmaps/one"
     query = [("fieldManager", "somebody"), ("force", "true")]
@@ -130,7 +131,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_refused(client):
 
 
 def test_a_list_of_many_pages_is_whole(client, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes import client as module
+    from jupyter_gpudeploy.backends.kubernetes.api import client as module
 
     for number in range(7):
         client.create(config_map(f"n{number}"))

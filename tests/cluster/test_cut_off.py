@@ -6,7 +6,10 @@ import threading
 import pytest
 
 from jupyter_gpudeploy import attach, launch, launching
-from jupyter_gpudeploy.backends.kubernetes import caretaker, client_errors, marks, objects
+from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.api import errors as client_errors
+from jupyter_gpudeploy.backends.kubernetes.life import objects
+from jupyter_gpudeploy.backends.kubernetes.mirror import caretaker
 from jupyter_gpudeploy.backends.kubernetes.reach import Reach
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State

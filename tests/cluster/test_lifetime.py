@@ -44,7 +44,7 @@ run.wait(300)
 """
 CUT_OFF = """
 import os, signal, sys
-from jupyter_gpudeploy.backends.kubernetes import client
+from jupyter_gpudeploy.backends.kubernetes.api import client
 create = client.Cluster.create
 def cut(self, body, *, dry_run=False):
     if not dry_run and body["kind"] == sys.argv[2]:

@@ -8,7 +8,8 @@ from contextlib import redirect_stdout
 import pytest
 
 from jupyter_gpudeploy import attach, launch, launching, runs
-from jupyter_gpudeploy.backends.kubernetes import marks, permissions
+from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.api import permissions
 from jupyter_gpudeploy.errors import BackendError, GpuDeployError, NotConfirmedError, RunExistsError
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.notebook import verbs
@@ -26,7 +27,7 @@ LONG = "name: digits\n---\nimport time\nprint('begun', flush=True)\ntime.sleep(6
 @pytest.fixture
 def kubectl(api, namespace):
     """The cluster as the administrator sees it, by our own client."""
-    from jupyter_gpudeploy.backends.kubernetes.connect import connect
+    from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
 
     def connected():
         return connect(None, namespace)

@@ -15,8 +15,8 @@ sys.path.append(str(Path(__file__).parents[1] / "backends" / "kubernetes"))
 from cells import ALL, EXAMPLES
 from rendered import plan_of, without_our_sources
 
-from jupyter_gpudeploy.backends.kubernetes.kinds import KINDS
-from jupyter_gpudeploy.backends.kubernetes.render import objects_of, render, root, stamp
+from jupyter_gpudeploy.backends.kubernetes.api.kinds import KINDS
+from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of, render, root, stamp
 
 from .system import wait_for
 

@@ -185,9 +185,9 @@ def test_with_a_volume_one_upload_serves_all_trials(person, big, claim, namespac
 KILLED = """
 import os, signal, sys
 from jupyter_gpudeploy import launching
-from jupyter_gpudeploy.backends.kubernetes import uploads
+from jupyter_gpudeploy.backends.kubernetes.files import uploading
 
-framed = uploads.framed
+framed = uploading.framed
 
 def half(pieces):
     for number, piece in enumerate(framed(pieces)):
@@ -195,7 +195,7 @@ def half(pieces):
             os.kill(os.getpid(), signal.SIGKILL)
         yield piece
 
-uploads.framed = half
+uploading.framed = half
 launching.launch(sys.argv[1], base_dir=sys.argv[2], backend="kubernetes").wait(100)
 """
 

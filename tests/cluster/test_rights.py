@@ -6,9 +6,9 @@ import time
 import pytest
 
 from jupyter_gpudeploy import launch, launching, runs
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ForbiddenError
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.permissions import PERMISSIONS, role
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.errors import ForbiddenError
+from jupyter_gpudeploy.backends.kubernetes.api.permissions import PERMISSIONS, role
 from jupyter_gpudeploy.errors import BackendError, GpuDeployError
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.notebook import verbs

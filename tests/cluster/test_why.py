@@ -9,7 +9,7 @@ import pytest
 
 from jupyter_gpudeploy import launch, launching
 from jupyter_gpudeploy.backends.kubernetes import marks
-from jupyter_gpudeploy.backends.kubernetes.diagnose import explain
+from jupyter_gpudeploy.backends.kubernetes.diagnosis.explain import explain
 from jupyter_gpudeploy.events.types import State
 
 from . import samples

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 
 import jupyter_gpudeploy
-from jupyter_gpudeploy.backends.kubernetes.archives import Member, pack
-from jupyter_gpudeploy.backends.kubernetes.uploads import Part, framed, upload_of
+from jupyter_gpudeploy.backends.kubernetes.files.uploading import framed
+from jupyter_gpudeploy.backends.kubernetes.manifests.archives import Member, pack
+from jupyter_gpudeploy.backends.kubernetes.manifests.uploads import Part, upload_of
 
 PROGRAM = Path(jupyter_gpudeploy.__file__).parent / "programs" / "receive.py"
 NOISE = os.urandom(3_000_000)

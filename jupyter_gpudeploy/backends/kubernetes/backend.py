@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Glance, Rendering, RunRef, check_command
-from jupyter_gpudeploy.backends.kubernetes import control, keeping, launch, marks, places
-from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError
+from jupyter_gpudeploy.backends.kubernetes import marks, places
+from jupyter_gpudeploy.backends.kubernetes.api.errors import NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.held import Held
 from jupyter_gpudeploy.backends.kubernetes.known import Known
 from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place
 from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
+from jupyter_gpudeploy.backends.kubernetes.life import control, keeping, launch
 from jupyter_gpudeploy.backends.kubernetes.listing import find, state_of
 from jupyter_gpudeploy.backends.kubernetes.reach import LIVING
 from jupyter_gpudeploy.backends.kubernetes.sites import Lookup, Sites
@@ -34,10 +35,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.files.reader import Readers
+    from jupyter_gpudeploy.backends.kubernetes.files.results import Results
     from jupyter_gpudeploy.backends.kubernetes.reach import Reach
-    from jupyter_gpudeploy.backends.kubernetes.reader import Readers
-    from jupyter_gpudeploy.backends.kubernetes.results import Results
     from jupyter_gpudeploy.events.types import LogLine, StateChange
     from jupyter_gpudeploy.plan.types import Note, Plan
     from jupyter_gpudeploy.sources.base import MetricSource
@@ -76,14 +77,14 @@ class KubernetesBackend:
 
     def advice(self, plan: Plan) -> Sequence[Note]:
         """Return what goes along, what stays, and what a cluster cannot do of it."""
-        from jupyter_gpudeploy.backends.kubernetes.advice import advice
+        from jupyter_gpudeploy.backends.kubernetes.manifests.advice import advice
 
         return advice(plan)
 
     def render(self, plan: Plan) -> Rendering:
         """Return the manifests of a run, and its record."""
-        from jupyter_gpudeploy.backends.kubernetes.attached import attached_names
-        from jupyter_gpudeploy.backends.kubernetes.render import render
+        from jupyter_gpudeploy.backends.kubernetes.manifests.attached import attached_names
+        from jupyter_gpudeploy.backends.kubernetes.manifests.render import render
 
         found = {name: self._attached(plan, name) for name in attached_names(plan)}
         return render(plan, {name: folder for name, folder in found.items() if folder is not None})
@@ -194,8 +195,8 @@ class KubernetesBackend:
 
     def changes(self, rendering: Rendering) -> str:
         """Return how the cell's objects differ from those on the cluster."""
-        from jupyter_gpudeploy.backends.kubernetes.differences import differences
-        from jupyter_gpudeploy.backends.kubernetes.render import objects_of
+        from jupyter_gpudeploy.backends.kubernetes.manifests.differences import differences
+        from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of
 
         cluster = self._sites.connect(*_where(rendering)).cluster
         wanted = objects_of(rendering)
@@ -207,7 +208,7 @@ class KubernetesBackend:
 
     def examine(self, cluster: str | None = None, namespace: str | None = None) -> Report:
         """Ask the cluster what it is and what we may do there."""
-        from jupyter_gpudeploy.backends.kubernetes.connect import connect
+        from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
         from jupyter_gpudeploy.backends.kubernetes.doctor import examine
 
         try:
@@ -417,7 +418,7 @@ class KubernetesBackend:
 
     def _results_of(self, ref: RunRef) -> Results:
         """Return the results of a run; those asked for last are kept, for the tasks of a run are asked for in turn."""
-        from jupyter_gpudeploy.backends.kubernetes.results import Results
+        from jupyter_gpudeploy.backends.kubernetes.files.results import Results
 
         folder = self.folder(ref)
         with self._lock:

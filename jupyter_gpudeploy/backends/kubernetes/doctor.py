@@ -10,8 +10,8 @@ from collections import Counter
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError
-from jupyter_gpudeploy.backends.kubernetes.permissions import PERMISSIONS, role
+from jupyter_gpudeploy.backends.kubernetes.api.errors import ApiError
+from jupyter_gpudeploy.backends.kubernetes.api.permissions import PERMISSIONS, role
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.quantities import parse_memory
 from jupyter_gpudeploy.report import Level, Report, Row, Section
@@ -19,8 +19,8 @@ from jupyter_gpudeploy.report import Level, Report, Row, Section
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
-    from jupyter_gpudeploy.backends.kubernetes.permissions import Permission
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.permissions import Permission
 
 OPTIONAL_KINDS = {
     "Route": "expose: route",

@@ -10,12 +10,12 @@ from jupyter_gpudeploy.events import history
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.base import RunRef, Upload
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.files.uploading import Uploading
     from jupyter_gpudeploy.backends.kubernetes.layout import MirrorFolder
-    from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
+    from jupyter_gpudeploy.backends.kubernetes.mirror.mirror import Mirror
     from jupyter_gpudeploy.backends.kubernetes.reach import Reach
     from jupyter_gpudeploy.backends.kubernetes.sites import Lookup
-    from jupyter_gpudeploy.backends.kubernetes.uploads import Uploading
 
 
 class Held:
@@ -40,8 +40,8 @@ class Held:
 
         `anew`: also that of a run that has ended, because it goes on.
         """
-        from jupyter_gpudeploy.backends.kubernetes.diagnose import explain
-        from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
+        from jupyter_gpudeploy.backends.kubernetes.diagnosis.explain import explain
+        from jupyter_gpudeploy.backends.kubernetes.mirror.mirror import Mirror
 
         with self._lock:
             if self.is_followed or (history.has_final_record(folder.events_file) and not anew):
@@ -61,7 +61,7 @@ class Held:
 
     def send(self, cluster: Cluster, folder: MirrorFolder, upload: Upload) -> None:
         """Bring to its pods what was too large for its objects, from now on."""
-        from jupyter_gpudeploy.backends.kubernetes.uploads import Uploading
+        from jupyter_gpudeploy.backends.kubernetes.files.uploading import Uploading
 
         def tell(message: str, level: str) -> None:
             if (mirror := self.mirror) is not None:

@@ -9,9 +9,10 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_gpudeploy.backends.kubernetes import launch, marks
-from jupyter_gpudeploy.backends.kubernetes.client_errors import UnreachableError
+from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.api.errors import UnreachableError
 from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN
+from jupyter_gpudeploy.backends.kubernetes.life import launch
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import State
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jupyter_gpudeploy.backends.base import RunRef
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.layout import Place
     from jupyter_gpudeploy.backends.kubernetes.sites import Site, Sites
 

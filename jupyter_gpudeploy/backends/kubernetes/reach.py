@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.base import Endpoint
 from jupyter_gpudeploy.backends.kubernetes import marks, places
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, NotFoundError
-from jupyter_gpudeploy.backends.kubernetes.forward import Forward
+from jupyter_gpudeploy.backends.kubernetes.api.errors import ApiError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.api.forward import Forward
 from jupyter_gpudeploy.backends.kubernetes.known import Known
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.history import has_final_record
@@ -20,7 +20,7 @@ from jupyter_gpudeploy.events.types import State
 
 if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.base import RunRef
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.layout import MirrorFolder
 
 _KINDS = {"route": "Route", "httproute": "HTTPRoute", "ingress": "Ingress", "loadbalancer": "Service"}

@@ -10,7 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from jupyter_gpudeploy.backends.kubernetes.client_errors import UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.api.errors import UnreachableError
 from jupyter_gpudeploy.backends.kubernetes.layout import Place, place_of
 from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
 from jupyter_gpudeploy.errors import BackendError, GpuDeployError
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from jupyter_gpudeploy.backends.base import RunRef
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
-    from jupyter_gpudeploy.backends.kubernetes.reader import Readers
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.files.reader import Readers
 
 SILENCE_SECONDS = 20.0
 _ANSWER_SECONDS = 2.5
@@ -75,8 +75,8 @@ class Site:
     """One namespace of a cluster, under the name by which it was connected to. `cluster` is the patient client."""
 
     def __init__(self, cluster: Cluster, place: Place) -> None:
-        from jupyter_gpudeploy.backends.kubernetes.client import Cluster
-        from jupyter_gpudeploy.backends.kubernetes.transport import Patience
+        from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
+        from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 
         self.cluster = cluster
         self.place = place
@@ -116,7 +116,7 @@ class Site:
 
     def readers(self) -> Readers:
         """Return the pods by which files of volumes are read here."""
-        from jupyter_gpudeploy.backends.kubernetes.reader import Readers
+        from jupyter_gpudeploy.backends.kubernetes.files.reader import Readers
 
         with self._lock:
             if self._readers is None:
@@ -141,7 +141,7 @@ class Sites:
 
     def connect(self, cluster: str | None = None, namespace: str | None = None) -> Site:
         """Return the site; nothing is sent. Raises BackendError for a name that nobody knows."""
-        from jupyter_gpudeploy.backends.kubernetes.connect import connect, default_name
+        from jupyter_gpudeploy.backends.kubernetes.api.connect import connect, default_name
 
         name = cluster or default_name()
         with self._lock:

@@ -16,7 +16,7 @@ from jupyter_gpudeploy.events.store import write_atomically
 from jupyter_gpudeploy.plan.types import Target
 
 if TYPE_CHECKING:
-    from jupyter_gpudeploy.backends.kubernetes.client import Cluster
+    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.sites import Site
 
 OPTIONAL_KINDS = ("Route", "HTTPRoute", "LocalQueue", "JobSet", "LeaderWorkerSet", "ScaledObject", "PodMonitor")

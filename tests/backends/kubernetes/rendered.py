@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from jupyter_gpudeploy.backends.base import Capabilities
-from jupyter_gpudeploy.backends.kubernetes import archives, payload
-from jupyter_gpudeploy.backends.kubernetes.render import objects_of, render
+from jupyter_gpudeploy.backends.kubernetes.manifests import archives, payload
+from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of, render
 from jupyter_gpudeploy.plan.build import build
 from jupyter_gpudeploy.plan.types import Target
 from jupyter_gpudeploy.spec.cell import read

@@ -12,9 +12,9 @@ from jupyter_gpudeploy import attach, launching, runs
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.kubernetes import backend as backend_module
 from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 from jupyter_gpudeploy.backends.kubernetes.backend import KubernetesBackend
 from jupyter_gpudeploy.backends.kubernetes.held import Held
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
 from jupyter_gpudeploy.errors import BackendError, RunNotFoundError
 from jupyter_gpudeploy.notebook import reprs, verbs
 from jupyter_gpudeploy.notebook.arguments import parse_line

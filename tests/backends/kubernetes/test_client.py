@@ -7,7 +7,8 @@ import time
 import pytest
 from wire import CUT, HOLD, RESET, Tunnel, Wire, fails, gives, lines, reset, silence
 
-from jupyter_gpudeploy.backends.kubernetes.client_errors import (
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.errors import (
     ApiError,
     ConflictError,
     CredentialsError,
@@ -17,9 +18,8 @@ from jupyter_gpudeploy.backends.kubernetes.client_errors import (
     ThrottledError,
     UnreachableError,
 )
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.streams import Chunks
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.api.streams import Chunks
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 from jupyter_gpudeploy.errors import BackendError
 
 PODS = "/api/v1/namespaces/default/pods"
@@ -269,7 +269,7 @@ class TestUnreachable:
 
     @pytest.mark.fault(6)
     def test_a_server_that_takes_the_request_and_never_answers_is_noticed(self, wire, cluster, monkeypatch):
-        from jupyter_gpudeploy.backends.kubernetes import client
+        from jupyter_gpudeploy.backends.kubernetes.api import client
 
         real = client.Call
         monkeypatch.setattr(client, "Call", lambda *given, **named: real(*given, **named)._replace(read_seconds=0.2))

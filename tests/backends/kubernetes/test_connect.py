@@ -5,11 +5,11 @@ import json
 import pytest
 from wire import Tunnel, gives
 
-from jupyter_gpudeploy.backends.kubernetes import connect as module
-from jupyter_gpudeploy.backends.kubernetes.client_errors import CredentialsError, UnreachableError
-from jupyter_gpudeploy.backends.kubernetes.connect import connect, known_clusters
-from jupyter_gpudeploy.backends.kubernetes.proxies import proxy_for
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.api import connect as module
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect, known_clusters
+from jupyter_gpudeploy.backends.kubernetes.api.errors import CredentialsError, UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.api.proxies import proxy_for
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 from jupyter_gpudeploy.errors import BackendError
 
 pytestmark = pytest.mark.usefixtures("alone")

@@ -7,8 +7,8 @@ from nodes import UID, job, root
 from wire import fails, gives
 
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes import control
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.life import control
 
 REF = RunRef("kubernetes", "digits", UID, "f", 0.0)
 CORE, BATCH = "/api/v1/namespaces/default", "/apis/batch/v1/namespaces/default"

@@ -9,10 +9,10 @@ import time
 import pytest
 from wire import fails, gives
 
-from jupyter_gpudeploy.backends.kubernetes import credentials, plugins
-from jupyter_gpudeploy.backends.kubernetes.client_errors import CredentialsError
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.api import credentials, plugins
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.errors import CredentialsError
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 
 POD_PATH = "/api/v1/namespaces/default/pods/a"
 POD = {"kind": "Pod", "metadata": {"name": "a"}}

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jupyter_gpudeploy.backends.kubernetes.cron import next_time, shown
+from jupyter_gpudeploy.backends.kubernetes.mirror.cron import next_time, shown
 
 NOON = datetime(2026, 11, 23, 12, 0, tzinfo=UTC).timestamp()  # a Monday
 

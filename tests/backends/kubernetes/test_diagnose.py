@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from nodes import UID, at, deployment, event, job, pod, record, root
 
-from jupyter_gpudeploy.backends.kubernetes.diagnose import Finding, explain
-from jupyter_gpudeploy.backends.kubernetes.states import States
+from jupyter_gpudeploy.backends.kubernetes.diagnosis.explain import Finding, explain
+from jupyter_gpudeploy.backends.kubernetes.mirror.states import States
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.types import State, StateChange
 

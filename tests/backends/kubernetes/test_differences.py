@@ -5,8 +5,8 @@ import copy
 import pytest
 from rendered import plan_of, without_our_sources
 
-from jupyter_gpudeploy.backends.kubernetes.differences import differences
-from jupyter_gpudeploy.backends.kubernetes.render import objects_of, render, stamp
+from jupyter_gpudeploy.backends.kubernetes.manifests.differences import differences
+from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of, render, stamp
 
 SWEEP = "name: sweep\nparameters: {lr: [0.1, 0.2]}\n"
 CODE = "---\nprint(lr)\n"

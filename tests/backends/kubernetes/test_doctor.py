@@ -3,11 +3,11 @@
 import pytest
 from wire import fails, gives
 
-from jupyter_gpudeploy.backends.kubernetes import permissions
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api import permissions
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.kinds import KINDS
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 from jupyter_gpudeploy.backends.kubernetes.doctor import examine
-from jupyter_gpudeploy.backends.kubernetes.kinds import KINDS
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
 from jupyter_gpudeploy.spec.yaml import load
 
 REVIEWS = "/apis/authorization.k8s.io/v1"

@@ -13,12 +13,12 @@ import pytest
 from nodes import BEGIN, BREAKS, PODS, SECOND, UID, ContainerLog, until
 from wire import END, HOLD, Tunnel, Wire, fails, gives
 
-from jupyter_gpudeploy.backends.kubernetes.attempts import LogOrder
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.copies import LogCopy
-from jupyter_gpudeploy.backends.kubernetes.pool import LogPool
-from jupyter_gpudeploy.backends.kubernetes.positions import Positions
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.mirror.attempts import LogOrder
+from jupyter_gpudeploy.backends.kubernetes.mirror.copies import LogCopy
+from jupyter_gpudeploy.backends.kubernetes.mirror.pool import LogPool
+from jupyter_gpudeploy.backends.kubernetes.mirror.positions import Positions
 from jupyter_gpudeploy.events.store import RunFolder
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.events.wire import encode

@@ -14,9 +14,9 @@ from nodes import PODS, UID, ContainerLog, event, job, pod, record, root, until
 from wire import fails
 
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
-from jupyter_gpudeploy.backends.kubernetes.shared import Shared
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.mirror.mirror import Mirror
+from jupyter_gpudeploy.backends.kubernetes.mirror.shared import Shared
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import JournalReader, RunFolder
 from jupyter_gpudeploy.events.types import Notice, State, StateChange
@@ -231,7 +231,7 @@ def test_closing_is_quick_and_nothing_is_written_afterwards(api, make_mirror):
 
 @pytest.mark.fault(12)
 def test_a_watch_that_says_nothing_is_not_trusted(api, make_mirror, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes import watch
+    from jupyter_gpudeploy.backends.kubernetes.mirror import watch
 
     monkeypatch.setattr(watch, "SELECTIONS", {kind: s._replace(seconds=2.0) for kind, s in watch.SELECTIONS.items()})
     running(api)
@@ -291,7 +291,7 @@ def test_events_of_the_cluster_are_in_the_journal_once(api, make_mirror):
 
 
 def test_a_thread_that_fails_says_so_and_goes_on(api, make_mirror, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes import states as module
+    from jupyter_gpudeploy.backends.kubernetes.mirror import states as module
 
     running(api)
     original, failures = module.States.changes, [RuntimeError("a mistake of ours")]
@@ -311,8 +311,8 @@ _CHILD = """
 import json, sys, time
 from pathlib import Path
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.mirror import Mirror
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.mirror.mirror import Mirror
 from jupyter_gpudeploy.events.store import RunFolder
 folder = RunFolder(Path({folder!r}))
 mirror = Mirror(connect(), folder, RunRef("kubernetes", "digits", {uid!r}, "f", 0.0), folder.record())
@@ -357,7 +357,7 @@ def test_a_process_that_is_killed_is_followed_by_another_without_loss(api, clust
 @pytest.fixture
 def patches(wire, monkeypatch):
     """What the mirror changes on the cluster: (path, body)."""
-    from jupyter_gpudeploy.backends.kubernetes import caretaker
+    from jupyter_gpudeploy.backends.kubernetes.mirror import caretaker
 
     monkeypatch.setattr(caretaker, "_SETTLE_SECONDS", 0.1)
     found = []
@@ -408,7 +408,7 @@ def test_a_mirror_whose_folder_was_moved_aside_writes_into_no_other(api, make_mi
 
 
 def test_the_mirror_of_a_run_that_is_lost_ends(api, make_mirror, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes import mirror as module
+    from jupyter_gpudeploy.backends.kubernetes.mirror import mirror as module
 
     monkeypatch.setattr(module, "_LOST_SECONDS", 0.2)
     running(api)
@@ -462,7 +462,7 @@ def test_what_never_ends_by_itself_is_lost_when_what_kept_it_up_is_gone(api, mak
 
 @pytest.mark.fault(2)
 def test_a_launch_that_was_cut_off_is_said_once(api, make_mirror, patches, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes import caretaker
+    from jupyter_gpudeploy.backends.kubernetes.mirror import caretaker
 
     monkeypatch.setattr(caretaker, "_AGAIN_SECONDS", 0.1)
     api.put(root())

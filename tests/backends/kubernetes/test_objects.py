@@ -7,14 +7,16 @@ import time
 import pytest
 
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes import graces, keeping, kinds, marks, objects
-from jupyter_gpudeploy.backends.kubernetes.client import Listing
-from jupyter_gpudeploy.backends.kubernetes.client_errors import (
+from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.api import kinds
+from jupyter_gpudeploy.backends.kubernetes.api.client import Listing
+from jupyter_gpudeploy.backends.kubernetes.api.errors import (
     ApiError,
     ConflictError,
     ForbiddenError,
     NotFoundError,
 )
+from jupyter_gpudeploy.backends.kubernetes.life import graces, keeping, objects
 from jupyter_gpudeploy.errors import BackendError
 
 REF = RunRef("kubernetes", "digits", "u1", "f", 1.0, "here/ml")

@@ -9,10 +9,10 @@ import tarfile
 import pytest
 from rendered import plan_of, pod_of, without_our_sources
 
-from jupyter_gpudeploy.backends.kubernetes import archives, attached, payload, tree
-from jupyter_gpudeploy.backends.kubernetes.archives import Member, pack, spread
-from jupyter_gpudeploy.backends.kubernetes.ignore import Ignore, is_secret
-from jupyter_gpudeploy.backends.kubernetes.render import objects_of, render
+from jupyter_gpudeploy.backends.kubernetes.manifests import archives, attached, payload, tree
+from jupyter_gpudeploy.backends.kubernetes.manifests.archives import Member, pack, spread
+from jupyter_gpudeploy.backends.kubernetes.manifests.ignore import Ignore, is_secret
+from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of, render
 from jupyter_gpudeploy.errors import PlanError
 
 JOB = "name: one\n---\nprint(1)\n"
@@ -154,7 +154,7 @@ def test_more_than_configmaps_hold_is_uploaded_where_that_can_be(more, can, tmp_
 
 
 def test_a_person_is_told_what_is_uploaded(tmp_path):
-    from jupyter_gpudeploy.backends.kubernetes.advice import advice
+    from jupyter_gpudeploy.backends.kubernetes.manifests.advice import advice
 
     write(tmp_path, "data/a.bin", b"")
     told = {}

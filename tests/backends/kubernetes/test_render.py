@@ -11,9 +11,9 @@ from rendered import IMAGE, container_of, objects, plan_of, pod_of, variables, w
 from strict import check
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
-from jupyter_gpudeploy.backends.kubernetes.advice import advice
-from jupyter_gpudeploy.backends.kubernetes.environment import literal
-from jupyter_gpudeploy.backends.kubernetes.render import (
+from jupyter_gpudeploy.backends.kubernetes.manifests.advice import advice
+from jupyter_gpudeploy.backends.kubernetes.manifests.environment import literal
+from jupyter_gpudeploy.backends.kubernetes.manifests.render import (
     is_complete,
     objects_in,
     objects_of,
@@ -22,8 +22,8 @@ from jupyter_gpudeploy.backends.kubernetes.render import (
     stamp,
     unpacked,
 )
-from jupyter_gpudeploy.backends.kubernetes.scheduling import toleration
-from jupyter_gpudeploy.backends.kubernetes.shapes import shape
+from jupyter_gpudeploy.backends.kubernetes.manifests.scheduling import toleration
+from jupyter_gpudeploy.backends.kubernetes.manifests.shapes import shape
 from jupyter_gpudeploy.errors import PlanError
 from jupyter_gpudeploy.names import safe_name
 from jupyter_gpudeploy.plan.types import Health, Service
@@ -488,7 +488,7 @@ def test_a_load_balancer_is_the_service_itself(tmp_path):
 
 
 def test_a_probe_without_path_asks_whether_the_port_listens():
-    from jupyter_gpudeploy.backends.kubernetes.probes import probes
+    from jupyter_gpudeploy.backends.kubernetes.manifests.probes import probes
     from jupyter_gpudeploy.plan.program import preset
 
     found = probes(Service(8000, Health(None, startup_seconds=10)), preset("command"))

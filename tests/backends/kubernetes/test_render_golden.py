@@ -8,7 +8,7 @@ from cells import ALL, EXAMPLES
 from rendered import plan_of, without_our_sources
 from strict import check
 
-from jupyter_gpudeploy.backends.kubernetes.render import MANIFESTS, objects_of, render, root, stamp
+from jupyter_gpudeploy.backends.kubernetes.manifests.render import MANIFESTS, objects_of, render, root, stamp
 
 GOLDEN = Path(__file__).parent / "golden"
 

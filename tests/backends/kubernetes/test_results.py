@@ -16,14 +16,15 @@ from strict import check
 
 import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.base import RunRef
-from jupyter_gpudeploy.backends.kubernetes import marks, reach, results, transfer
-from jupyter_gpudeploy.backends.kubernetes.arrivals import Arrivals, drafts
-from jupyter_gpudeploy.backends.kubernetes.channels import ExecResult
-from jupyter_gpudeploy.backends.kubernetes.client import Listing
-from jupyter_gpudeploy.backends.kubernetes.client_errors import NotFoundError, UnreachableError
+from jupyter_gpudeploy.backends.kubernetes import marks, reach
+from jupyter_gpudeploy.backends.kubernetes.api.channels import ExecResult
+from jupyter_gpudeploy.backends.kubernetes.api.client import Listing
+from jupyter_gpudeploy.backends.kubernetes.api.errors import NotFoundError, UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.files import results, transfer
+from jupyter_gpudeploy.backends.kubernetes.files.arrivals import Arrivals, drafts
+from jupyter_gpudeploy.backends.kubernetes.files.reader import reader_pod
+from jupyter_gpudeploy.backends.kubernetes.files.transfer import Source, Transfer
 from jupyter_gpudeploy.backends.kubernetes.layout import MirrorFolder
-from jupyter_gpudeploy.backends.kubernetes.reader import reader_pod
-from jupyter_gpudeploy.backends.kubernetes.transfer import Source, Transfer
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.store import Journal, JournalReader, RunFolder
 from jupyter_gpudeploy.events.types import State, StateChange
@@ -211,7 +212,7 @@ def test_a_stream_that_is_cut_off_leaves_no_half_file(place):
 def test_what_a_killed_process_left_half_done_goes_with_the_next_download(place):
     program = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from jupyter_gpudeploy.backends.kubernetes.arrivals import drafts\n"
+        "from jupyter_gpudeploy.backends.kubernetes.files.arrivals import drafts\n"
         "with drafts(Path(sys.argv[1])) as folder:\n"
         "    (folder / '1').write_bytes(b'half'); os.kill(os.getpid(), signal.SIGKILL)\n"
     )

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jupyter_gpudeploy.backends.kubernetes.stamps import SECOND, Taken, Unstamper, stamp, stamp_text
+from jupyter_gpudeploy.backends.kubernetes.mirror.stamps import SECOND, Taken, Unstamper, stamp, stamp_text
 
 BEGIN = 1_780_000_000 * SECOND
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import pytest
 from nodes import UID, deployment, event, job, moment, pod, record, root
 
-from jupyter_gpudeploy.backends.kubernetes.states import States
-from jupyter_gpudeploy.backends.kubernetes.tasks import SETTLE_SECONDS
+from jupyter_gpudeploy.backends.kubernetes.mirror.states import States
+from jupyter_gpudeploy.backends.kubernetes.mirror.tasks import SETTLE_SECONDS
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.types import Notice, State, StateChange
 

@@ -6,11 +6,11 @@ import pytest
 from nodes import PODS, UID, pod, until
 from wire import CUT, END, HOLD, RESET, fails, gives, lines, reset, silence
 
-from jupyter_gpudeploy.backends.kubernetes import watch
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.shared import Shared
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
-from jupyter_gpudeploy.backends.kubernetes.watch import Selection, Watcher
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.mirror import watch
+from jupyter_gpudeploy.backends.kubernetes.mirror.shared import Shared
+from jupyter_gpudeploy.backends.kubernetes.mirror.watch import Selection, Watcher
 
 
 class Inbox:

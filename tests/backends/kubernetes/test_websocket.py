@@ -8,10 +8,10 @@ import time
 import pytest
 from wire import fails, gives
 
-from jupyter_gpudeploy.backends.kubernetes import websocket as module
-from jupyter_gpudeploy.backends.kubernetes.client_errors import ApiError, NotFoundError, UnreachableError
-from jupyter_gpudeploy.backends.kubernetes.connect import connect
-from jupyter_gpudeploy.backends.kubernetes.transport import Patience
+from jupyter_gpudeploy.backends.kubernetes.api import websocket as module
+from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
+from jupyter_gpudeploy.backends.kubernetes.api.errors import ApiError, NotFoundError, UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.api.transport import Patience
 
 EXEC = "/api/v1/namespaces/default/pods/a/exec"
 FORWARD = "/api/v1/namespaces/default/pods/a/portforward"
@@ -259,7 +259,7 @@ class TestPort:
             assert end.recv(100) == b"answer"
 
     def test_closing_the_local_end_closes_the_other(self, served, cluster, monkeypatch):
-        from jupyter_gpudeploy.backends.kubernetes import channels
+        from jupyter_gpudeploy.backends.kubernetes.api import channels
 
         monkeypatch.setattr(channels, "_LINGER_SECONDS", 0.1)
         monkeypatch.setattr(channels, "_POLL_SECONDS", 0.05)

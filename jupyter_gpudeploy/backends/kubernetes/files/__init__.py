@@ -1,0 +1,1 @@
+"""Files to and from pods: what a program needs, and what it leaves."""

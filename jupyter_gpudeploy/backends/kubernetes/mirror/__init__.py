@@ -1,0 +1,1 @@
+"""A cluster as folders: list and watch, logs, and the states that follow from them."""
