@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.run import Run as Run
     from jupyter_gpudeploy.trackers.log import log as log
     from jupyter_gpudeploy.trackers.log import output_dir as output_dir
+    from jupyter_gpudeploy.using import top as top
 
 _HOME = {
     "GpuDeployError": "jupyter_gpudeploy.errors",
@@ -32,6 +33,7 @@ _HOME = {
     "log": "jupyter_gpudeploy.trackers.log",
     "output_dir": "jupyter_gpudeploy.trackers.log",
     "runs": "jupyter_gpudeploy.launching",
+    "top": "jupyter_gpudeploy.using",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604 - names of strings, checked by a test

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from array import array
 from threading import RLock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.trackers import _cache, files, log, stdout
@@ -29,7 +29,15 @@ if TYPE_CHECKING:
 Goal = Literal["minimize", "maximize"]
 _TRACKERS: tuple[Tracker, ...] = (log.EXPORT, files.EXPORT, stdout.EXPORT)
 _Key = tuple[int, int]
-__all__ = ["SOURCES", "Collector", "Columns", "Goal"]
+__all__ = ["SOURCES", "Collector", "Columns", "Goal", "Place"]
+
+
+class Place(NamedTuple):
+    """How far the points of one task were read, by somebody who takes them as they come."""
+
+    generations: tuple[int, ...]
+    counts: tuple[int, ...]
+    hidden: frozenset[_Key]
 
 
 class _Series:
@@ -145,6 +153,46 @@ class Collector:
                     hidden |= series.last.keys()
             return found
 
+    def fresh(self, places: dict[int, Place]) -> list[tuple[int, Columns, bool]]:
+        """Return what came after `places`, which are brought forward: task, points, whether they replace all before.
+
+        They do where a source was written anew, and where a metric turns out to be told by a better source.
+        """
+        with self._lock:
+            found = []
+            for task in sorted(self._tasks):
+                place, before = self._place(task), places.get(task)
+                if place == before:
+                    continue
+                places[task] = place
+                anew = before is None or (before.generations, before.hidden) != (place.generations, place.hidden)
+                starts = (0,) * len(place.counts) if before is None or anew else before.counts
+                found.append((task, self._from(task, starts), before is not None and anew))
+            return found
+
+    def _place(self, task: int) -> Place:
+        hidden: set[_Key] = set()
+        seen: set[_Key] = set()
+        for series in self._tasks[task]:
+            hidden |= seen & series.last.keys()
+            seen |= series.last.keys()
+        every = self._tasks[task]
+        return Place(
+            tuple(each.generation for each in every), tuple(len(each.columns) for each in every), frozenset(hidden)
+        )
+
+    def _from(self, task: int, starts: Sequence[int]) -> Columns:
+        found = Columns(Names(self._names.all))
+        hidden: set[_Key] = set()
+        for series, start in zip(self._tasks[task], starts, strict=True):
+            new = series.columns.after(start)
+            is_hidden = not hidden.isdisjoint(series.last)
+            found.extend(
+                new, [key not in hidden for key in zip(new.attempt, new.metric, strict=True)] if is_hidden else None
+            )
+            hidden |= series.last.keys()
+        return found
+
     def latest(self) -> dict[int, dict[str, MetricPoint]]:
         """Return the last point of each metric of each task, of the last attempt that reported anything."""
         with self._lock:
@@ -202,8 +250,8 @@ class Collector:
 
     def _series(self, number: int) -> list[_Series]:
         if number not in self._tasks:
-            if self._records is None:
-                self._records = _records(self._folder)
+            if self._records is None or not self._records.get(number, {}).get("argv", True):
+                self._records = _records(self._folder)  # anew for a task that had no point yet
             task = self._records.get(number, {"number": number})
             self._tasks[number] = [_Series(self._names, tracker.reader(self._folder, task)) for tracker in _TRACKERS]
         return self._tasks[number]

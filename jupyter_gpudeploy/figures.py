@@ -17,18 +17,18 @@ import plotly.graph_objects as go
 from jupyter_gpudeploy.errors import GpuDeployError
 from jupyter_gpudeploy.frames import only
 from jupyter_gpudeploy.names import shortest
+from jupyter_gpudeploy.palette import COLOURS
 from jupyter_gpudeploy.registry import did_you_mean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-COLOURS = ("#3b82f6", "#f97316", "#22a565", "#d946a8", "#8b5cf6", "#c59a12", "#0ea5a5", "#e5484d", "#7c8798", "#84a50e")
 _TEXT = "#7f8794"
 _GRID = "rgba(127, 135, 148, 0.25)"
 _CELLS = "Viridis"
 _LINES = [[0.0, "#3b82f6"], [0.5, "#d946a8"], [1.0, "#f5a524"]]  # thin marks must be seen on black and on white
 _DECADES = 50.0  # a spread from which a logarithmic axis shows more
-_CROWD = 20  # lines from which a legend hides the picture
+CROWD = 20  # lines from which a legend hides the picture
 _MOST_CELLS = 30
 
 Goal = Literal["minimize", "maximize"]
@@ -102,7 +102,7 @@ def compare(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] 
     draw = {0: _draw_bars, 1: _draw_line, 2: _draw_plane}.get(len(points.parameters), _draw_parallel)
     figure = go.Figure(draw(points))
     left_out = len(trials) - len(points.texts)
-    return _dressed(figure, f"{left_out} of {len(trials)} trials have no finite value" if left_out else "")
+    return dressed(figure, f"{left_out} of {len(trials)} trials have no finite value" if left_out else "")
 
 
 def curves(
@@ -120,10 +120,10 @@ def curves(
     for place, curve in reversed(list(enumerate(found))):  # what is drawn last is on top
         _draw_curve(figure, curve, place)
     figure.update_layout(
-        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": text(metric)}}, showlegend=len(found) <= _CROWD,
+        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": text(metric)}}, showlegend=len(found) <= CROWD,
         legend={"traceorder": "reversed"}, hovermode="closest",
     )  # fmt: skip
-    return _dressed(figure, "")
+    return dressed(figure, "")
 
 
 def _points(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] | None) -> Points:
@@ -228,7 +228,7 @@ def _dimension(axis: Axis) -> dict[str, Any]:
     if not axis.is_log:
         return {"label": label, "values": axis.data}
     low, high = math.ceil(math.log10(min(axis.data))), math.floor(math.log10(max(axis.data)))
-    ticks = axis.order if len(axis.order) <= _CROWD else [10.0**power for power in range(low, high + 1)]
+    ticks = axis.order if len(axis.order) <= CROWD else [10.0**power for power in range(low, high + 1)]
     return {
         "label": label,
         "values": [math.log10(value) for value in axis.data],
@@ -300,7 +300,7 @@ def _draw_curve(figure: go.Figure, curve: Curve, place: int) -> None:
         )  # fmt: skip
 
 
-def _dressed(figure: go.Figure, note: str) -> go.Figure:
+def dressed(figure: go.Figure, note: str) -> go.Figure:
     """Return the figure in colours that suit light and dark pages, with a note below the picture."""
     axis = {"automargin": True, "gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
     figure.update_layout(

@@ -115,7 +115,12 @@ def _plan(asked: Asked, base: Path, text: str) -> Plan:
     remarks = [Note(remark.level, remark.field, remark.message, remark.hint) for remark in asked.remarks]
     backend = backend_of(asked.spec.backend)
     capabilities = backend.capabilities(asked.spec.cluster, asked.spec.namespace)
-    made = build(asked.spec, capabilities, base=base, cell=text, remarks=remarks)
+    found = None
+    if asked.spec.git is not None:
+        from jupyter_gpudeploy.checkout import checkout
+
+        found = checkout(asked.spec.git)
+    made = build(asked.spec, capabilities, base=base, cell=text, remarks=remarks, checkout=found)
     return with_notes(made, backend.advice(made))
 
 
@@ -211,7 +216,10 @@ def differences(run: Run, plan: Plan) -> list[str]:
     old = {source["path"]: source["sha256"] for source in record.get("sources", [])}
     edited = (source.path for source in plan.sources if old.get(source.path) not in (None, source.sha256))
     lines += [f"{Path(path).name} was edited" for path in edited]
-    if record.get("working_dir") != plan.working_dir:
+    before = record.get("git") or {}
+    if plan.git is not None and before and before["commit"] != plan.git.commit:
+        lines.append(f"git: {before['ref']} was commit {before['commit'][:12]}, and is {plan.git.commit[:12]}")
+    if plan.git is None and record.get("working_dir") != plan.working_dir:
         lines.append(f"working_dir: {record.get('working_dir')} -> {plan.working_dir}")
     return lines or ["files of the program were edited"]
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.collect import Collector
 from jupyter_gpudeploy.errors import BackendError, NotConfirmedError, RunFailedError, WaitTimeoutError
 from jupyter_gpudeploy.events.closing import Closing
+from jupyter_gpudeploy.events.points import PointsReader, overlaid
 from jupyter_gpudeploy.events.status import Status
 from jupyter_gpudeploy.events.store import JournalReader
 from jupyter_gpudeploy.events.types import State, StateChange
@@ -46,15 +47,25 @@ class _Opened:
 
     def __init__(self, folder: RunFolder) -> None:
         self.folder = folder
-        self.record: dict[str, Any] = folder.record()
+        self._record: dict[str, Any] = folder.record()
+        self._points = PointsReader(folder.points_file) if self._record.get("search") else None
         self.reader = JournalReader(folder.events_file)
-        self.status = Status.of(task["number"] for task in self.record["tasks"])
+        self.status = Status.of(task["number"] for task in self._record["tasks"])
         self.collector = Collector(folder)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What was launched, with the points that were chosen since."""
+        if self._points is not None and (new := self._points.poll()):
+            self._record = {**self._record, "tasks": overlaid(self._record["tasks"], new)}
+        return self._record
 
     def move(self, folder: RunFolder) -> None:
         """Go on in another place, into which the folder was moved."""
         self.folder = folder
         self.reader.file = folder.events_file
+        if self._points is not None:
+            self._points.file = folder.points_file
         self.collector = Collector(folder)
 
 
@@ -161,7 +172,8 @@ class Run:
                 self._seen.collector.latest() if metrics else {},
                 now=time.time(),
                 url=self._url(status),
-                best=self._best_task() if metrics else None,
+                best=(best := self._best_task() if metrics else None),
+                best_value=self._best_value(best),
                 log=self._last_lines(status, log_lines) if log_lines else (),
             )
         problems = self._seen.collector.problems() if metrics else []
@@ -245,6 +257,12 @@ class Run:
 
         return frames.metrics(self.record, self._collected())
 
+    def gpu(self) -> pd.DataFrame:
+        """Return what was measured of its GPUs and processes (`frames_gpu.gpu` says the columns and their units)."""
+        from jupyter_gpudeploy import frames_gpu
+
+        return frames_gpu.gpu(self.record, self._located())
+
     def logs_frame(self, task: int | None = None, last: int | None = None) -> pd.DataFrame:
         """Return what was printed, one row a line (`frames.logs` says the columns). `last`: the end of each attempt."""
         from jupyter_gpudeploy import frames
@@ -265,15 +283,24 @@ class Run:
         return {**found, "output": self.output_dir(found["trial"])}
 
     def figure(self, kind: str = "compare", metric: str | None = None) -> go.Figure:
-        """Return a plotly figure: `compare` shows the trials, `metrics` the curves over the steps."""
+        """Return a plotly figure: `compare` shows the trials, `metrics` their curves, `gpu` what was measured of it.
+
+        The curves are of the metric that the run is about; where it is about none, of each that was reported.
+        """
         from jupyter_gpudeploy import figures, frames
 
+        if kind == "gpu":
+            from jupyter_gpudeploy import figures_gpu
+
+            return figures_gpu.gpu(self.gpu())
         wanted = metric or (self.record.get("metric") or {}).get("name") or frames.only(self._collected().names())
-        if kind == "metrics":
-            return figures.curves(self.metrics(), wanted, self.trials())
+        if kind in ("metrics", "curves"):
+            from jupyter_gpudeploy import figures_metrics
+
+            return figures_metrics.curves(self.metrics(), wanted, self.trials())
         if kind == "compare":
             return figures.compare(self.trials(), wanted, self._parameter_names())
-        raise BackendError(f"there is no figure {kind!r}", hint="compare or metrics")
+        raise BackendError(f"there is no figure {kind!r}", hint="compare, metrics or gpu")
 
     @property
     def url(self) -> str:
@@ -331,8 +358,23 @@ class Run:
             found += self._backend.download(self.ref, number, place / str(number), path, progress)
         return found
 
-    def forward(self, port: int, task: int = 0) -> str:
-        """Return a URL of this machine that leads to a port of a task, for as long as this kernel lives."""
+    def forward(self, port: int | None = None, task: int = 0, *, app: str | None = None) -> str:
+        """Return a URL of this machine that leads to a port of a task, for as long as this kernel lives.
+
+        `app`: of an application for a person, started in a manual run where it does not run there: `jupyter` (the URL
+        holds its token) or `code-server` (what is returned has a `password`). Raises NotConfirmedError for another
+        person's run, BackendError for an application that is not installed there.
+        """
+        if app is not None:
+            from jupyter_gpudeploy.apps import open_app
+
+            if port is not None or task:
+                raise BackendError("an application has a port of its own", hint=f"forward(app={app!r})")
+            self.must_be_mine(take_over=False)
+            return open_app(self, self._backend, self.ref, app)
+        port = port or (self.record["service"] or {}).get("port")
+        if port is None:
+            raise BackendError(f"{self.name} is no server: which port?", hint="forward(8888), or app='jupyter'")
         return self._backend.forward(self.ref, port, task)
 
     def remove(self, *, yes: bool = False, take_over: bool = False) -> None:
@@ -447,6 +489,12 @@ class Run:
     def _best_task(self) -> int | None:
         metric = self.record.get("metric")
         return self._seen.collector.best_task(metric["name"], metric["goal"]) if metric else None
+
+    def _best_value(self, task: int | None) -> float | None:
+        metric = self.record.get("metric")
+        if task is None or not metric:
+            return None
+        return self._seen.collector.best(metric["name"], metric["goal"]).get(task)
 
     def _is_waited_for(self, status: Status) -> bool:
         return status.state.is_final or status.state is State.READY

@@ -39,7 +39,7 @@ class Summary(NamedTuple):
 
     `tries` is how often a task that fails is started at most; `hint` an edit of the cell that would help; `images`
     what its containers were made of, with digests. `owner`: whose it is, where it is another person's.
-    `is_seen`: False while nobody has looked where it stands.
+    `is_seen`: False while nobody has looked where it stands. `best_so_far`: what a search has reached, in trial `best`.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Summary(NamedTuple):
     images: Sequence[str] = ()
     owner: str = ""
     is_seen: bool = True
+    best_so_far: float | None = None
 
     @property
     def done(self) -> int:
@@ -97,6 +98,7 @@ def summarize(
     now: float,
     url: str | None = None,
     best: int | None = None,
+    best_value: float | None = None,
     log: Sequence[str] = (),
 ) -> Summary:
     """Return the run at a glance. `latest` holds the last point of each metric of each task."""
@@ -125,6 +127,7 @@ def summarize(
         tries=1 + (record.get("retries") or 0),
         hint=status.hint,
         images=_images(status),
+        best_so_far=best_value if record.get("search") else None,
     )
 
 

@@ -19,5 +19,6 @@ fi
 "$bin/python" -m pytest $chosen -m cluster
 if [ "${GATE:-}" = 1 ]; then
     echo "SKIPPED cluster, too long for the gate (make test-cluster runs them all): why a pod does not start," \
-        "ownership, rights, lifetime, workloads, logs, dry runs of manifests, faults of the cluster's parts"
+        "ownership, rights, lifetime, workloads, logs, dry runs of manifests, faults of the cluster's parts," \
+        "queues and sets with their controllers (python -m tests.cluster controllers up builds them), Jupyter in pods"
 fi

@@ -8,7 +8,19 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ["pandas", "numpy", "plotly", "kubernetes", "ipywidgets", "jinja2", "pydantic", "yaml", "scipy", "optuna"]
+HEAVY = [
+    "pandas",
+    "numpy",
+    "plotly",
+    "kubernetes",
+    "ipywidgets",
+    "anywidget",
+    "jinja2",
+    "pydantic",
+    "yaml",
+    "scipy",
+    "optuna",
+]
 REPOSITORY = Path(__file__).parents[1]
 LOADING = """
 from IPython.core.interactiveshell import InteractiveShell

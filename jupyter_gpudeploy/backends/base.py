@@ -108,6 +108,13 @@ class Endpoint(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
 
+class App(NamedTuple):
+    """An application that runs in a manual run, on 127.0.0.1 there; `token` opens it, and is shown to nobody else."""
+
+    port: int
+    token: str
+
+
 class Backend(Protocol):
     """One place in which runs live."""
 
@@ -177,6 +184,12 @@ class Backend(Protocol):
 
     def execute(self, ref: RunRef, argv: Sequence[str]) -> int:
         """Start one more command in a manual run's environment; return its task number. Raises BackendError."""
+
+    def start_app(self, ref: RunRef, name: str) -> int:
+        """Start an application (`programs.app`) in a manual run; return its task number. Raises BackendError."""
+
+    def app(self, ref: RunRef, name: str) -> App | None:
+        """Return where that application listens, None while it does not run. Raises BackendError."""
 
     def resume(self, ref: RunRef) -> None:
         """Go on with a lost or stopped run: what has not ended by itself runs anew, as a further attempt.

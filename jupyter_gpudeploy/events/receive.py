@@ -18,6 +18,7 @@ import zlib
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.events.receive_samples import SampleReceiver
 from jupyter_gpudeploy.events.store import write_atomically
 from jupyter_gpudeploy.events.types import Notice, State, StateChange
 
@@ -59,6 +60,7 @@ class Receiver:
         self._task = task
         self._executes = executes
         self._rows: dict[int, _Rows] = {}
+        self._samples = SampleReceiver(folder, None if executes else task)
         self._sizes: dict[Path, int] = {}
         self._told: set[tuple[object, ...]] = set()
 
@@ -87,6 +89,8 @@ class Receiver:
     def _taken(self, kind: str, task: int, payload: Mapping[str, Any]) -> list[Event]:
         if kind == "metrics":
             self._metrics(task, payload["rows"])
+        elif kind == "samples":
+            self._samples.receive(payload)
         elif kind == "file":
             return self._file(task, payload)
         elif kind == "notice":

@@ -7,9 +7,12 @@
       cell.txt          the text of the cell
       code/             the program, where it came in the cell
       events.jsonl      the journal: one Event a line, appended by one writer
-      logs/             <task>.<attempt>.log, what each task printed, byte for byte
+      points.jsonl      of a sweep whose points are chosen while it runs: those that were (events/points.py)
+      logs/             <task>.<attempt>.log, what each task printed, byte for byte; .times, when (events/times.py)
       metrics/          <task>.jsonl, what jupyter_gpudeploy.log() was given
+      samples.jsonl     what was measured from outside, once a second: GPUs, processes, a server's own metrics
       out/<task>/       where a task may leave files
+      rounds/<task>.<attempt>/   of a schedule, what each of its last rounds left; out/<task> leads to the newest
       out/<task>.json   of a task elsewhere: which of its files are here, and which are not
       cache/            <task>.points, metrics that were read already; by readers, may be deleted at any time
 
@@ -57,6 +60,11 @@ class RunFolder:
         return self.path / "events.jsonl"
 
     @property
+    def points_file(self) -> Path:
+        """`points.jsonl`."""
+        return self.path / "points.jsonl"
+
+    @property
     def code(self) -> Path:
         """The folder of the cell's program."""
         return self.path / "code"
@@ -76,6 +84,11 @@ class RunFolder:
         """Return what the task gave to `jupyter_gpudeploy.log`."""
         return self.path / "metrics" / f"{task}.jsonl"
 
+    @property
+    def samples_file(self) -> Path:
+        """`samples.jsonl` (events/samples.py)."""
+        return self.path / "samples.jsonl"
+
     def cache_file(self, task: int) -> Path:
         """Return where the metrics of a task that has ended are kept once they were read."""
         return self.path / "cache" / f"{task}.points"
@@ -89,10 +102,17 @@ class RunFolder:
         return self.path / "out" / f"{task}.json"
 
     def record(self) -> dict[str, Any]:
-        """Return what was launched. Raises FileNotFoundError, and ValueError for a file that is no record."""
+        """Return what was launched, with the points that were chosen since.
+
+        Raises FileNotFoundError, and ValueError for a file that is no record.
+        """
         loaded = json.loads(self.record_file.read_text("utf-8"))
         if not isinstance(loaded, dict):
             raise ValueError(f"{self.record_file} holds no record")  # noqa: TRY004 - a wrong file, to the caller
+        if loaded.get("search"):
+            from jupyter_gpudeploy.events import points
+
+            loaded["tasks"] = points.overlaid(loaded["tasks"], points.read(self.points_file))
         return loaded
 
 
@@ -114,7 +134,11 @@ class Journal:
 
     def append(self, event: Event) -> bool:
         """Write one record. Return whether everything is on the disk."""
-        self._waiting += encode(event)
+        return self.write(encode(event))
+
+    def write(self, line: bytes) -> bool:
+        """Write one line that holds a JSON object. Return whether everything is on the disk."""
+        self._waiting += line
         return self.retry()
 
     def retry(self) -> bool:
@@ -202,6 +226,12 @@ def repair(file: Path) -> int:
             return len(data) - end
     except FileNotFoundError:
         return 0
+
+
+def record_lines(data: bytes) -> tuple[list[bytes], int]:
+    """Return the lines at the beginning of `data` that are whole records, and how many bytes these are."""
+    end = _end_of_records(data)
+    return [line for line in data[:end].split(b"\n") if _record(line) is not None], end
 
 
 def _end_of_records(data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""The four things that can happen in a run, and the states it passes.
+"""What can happen in a run and be measured of it, and the states it passes.
 
 Times are seconds since the epoch (`time.time()` of the machine that saw the event). A `task` is the number of a
 trial, a replica or an `exec`, counted from 0; `None` means the run as a whole.
@@ -77,8 +77,8 @@ class LogLine(NamedTuple):
 class MetricPoint(NamedTuple):
     """One value of one metric. `value` may be NaN or infinite. `step` and `epoch` are None where not printed.
 
-    `source` says who reported it: `log` (the `log()` call), `file` or `stdout`. `line` is its line in that source,
-    counted from 1.
+    `source` says who reported it: `log` (the `log()` call), `file` or `stdout`, and `server` for what a server says of
+    itself. `line` is its line in that source, counted from 1.
     """
 
     task: int
@@ -95,6 +95,7 @@ class MetricPoint(NamedTuple):
 class GpuSample(NamedTuple):
     """One look at one GPU. A value that could not be read is None, never 0.
 
+    `gpu` is the word that chooses it (`0`, or the UUID of a part of one), `task` who holds it: None for the run itself.
     `utilization` is the share of time a kernel ran, in percent; memory in bytes, power in watts, temperature in °C.
     """
 
@@ -108,4 +109,19 @@ class GpuSample(NamedTuple):
     temperature: float | None = None
 
 
+class ProcessSample(NamedTuple):
+    """One look at the processes of a task. A value that could not be read is None, never 0.
+
+    `cpu` is in percent of one core, since the look before. `memory` is in bytes: what the processes hold resident,
+    where pages that several share count for each; in a pod, the working set of its container, which is what is limited.
+    """
+
+    time: float
+    task: int | None = None
+    cpu: float | None = None
+    memory: int | None = None
+    processes: int | None = None
+
+
 Event = StateChange | Notice
+Sample = GpuSample | ProcessSample | MetricPoint

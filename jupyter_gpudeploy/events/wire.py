@@ -23,6 +23,8 @@ about the task of the pod::
     outputs   attempt, files ([[path, size, sha256], ...] of all that was sent of the results, None where these are too
               many), left ([[path, size], ...], the largest of what was not sent), left_count, left_size, exec
     notice    message, level, exec
+    samples   t (time), p ([cpu, memory, processes] of the pod), g ([[gpu, utilization, memory_used, memory_total,
+              power, temperature], ...]); as in samples.jsonl, with null for what is not known
     exec      exec (its number), argv, time                              a command was started
     output    exec, at (offset), text (UTF-8, other bytes as lone surrogates, as `surrogateescape` makes them)
     ended     attempt, time, exit_code, reason (one sentence, or ""), exec; memory_peak where it is known
@@ -43,6 +45,9 @@ LINE_LIMIT = 4096
 
 POD = "/gpudeploy"
 """The folder of ours in a pod; the notebook's folder is `work/` there, the program of a cell lies in `code/`."""
+
+TOLD_TO_END = 143
+"""The exit code of a pod that was told to end and not by its own limits: 128 and SIGTERM."""
 
 RECORD_LIMIT = 1 << 22
 """The longest record, in bytes of its body."""

@@ -41,6 +41,7 @@ class Arguments:
     timeout: float | None = None
     older: float | None = None
     port: int | None = None
+    app: str | None = None
     to: str | None = None
     path: str | None = None
     key: str | None = None
@@ -93,7 +94,7 @@ OPTIONS = {
         Option("replace", ("--replace",), "put this in the place of the run of that name"),
         Option("resume", ("--resume",), "go on with what a lost or stopped run left undone"),
         Option("take_over", ("--take-over",), "drive it from here, away from another kernel or person"),
-        Option("plain", ("--plain",), "text only"),
+        Option("plain", ("--plain",), "no live card: a still picture that is replaced once a second"),
         Option("tail", ("--tail",), "only the last N lines", "N", _whole),
         Option("follow", ("-f", "--follow"), "go on with what is printed from now on"),
         Option("trial", ("--trial", "--task"), "the number of the trial, replica or command", "N", _whole),
@@ -101,6 +102,7 @@ OPTIONS = {
         Option("timeout", ("--timeout",), "wait at most so long: 90s, 15m", "TIME", _seconds),
         Option("older", ("--older",), "those that ended longer ago: 12h, 7d", "AGE", _seconds),
         Option("port", ("--port",), "the port, where it is not the server's", "PORT", _whole),
+        Option("app", ("--app",), "jupyter or code-server, started where it does not run", "APP"),
         Option("to", ("--to",), "into this folder; its name unless said", "FOLDER"),
         Option("path", ("--path",), "a file or folder below the output folder", "PATH"),
         Option("key", ("--key",), "the key inside the Secret: token unless said", "KEY"),
@@ -130,20 +132,25 @@ CELL_VERBS = {
     "plan": Verb("[NAME]", "show what the cell would start", ("output", "name", *_WHERE, "gpus", "plain")),
     "show": Verb("[NAME]", "print the files the cell would write", ("output", "name", *_WHERE, "gpus")),
     "diff": Verb("[NAME]", "what the cell would change of the run of that name", ("output", "name", *_WHERE, "gpus")),
+    "wizard": Verb("[NAME]", "edit the cell in a form, which writes it anew", ()),
 }
 VERBS = {
     "help": Verb("[VERB]", "what can be written here"),
+    "wizard": Verb("[NAME]", "a form that writes a cell; filled from that run", ("output", *_WHERE)),
     "ls": Verb("", "every run, newest first", ("output", *_WHERE)),
+    "top": Verb("", "what the running runs use now: GPUs, memory, hours; idle ones are marked", ("output", *_WHERE)),
     "status": Verb("NAME", "where a run stands now", ("output", *_WHERE)),
     "attach": Verb("NAME", "the run, with a display that follows it", ("output", *_WHERE)),
-    "watch": Verb("NAME", "the same as attach", ("output", *_WHERE)),
+    "watch": Verb("NAME", "show the card of a run again, with its history", ("output", "plain", *_WHERE)),
     "wait": Verb("NAME", "wait until it has ended; fail where it failed", ("output", "timeout", "plain", *_WHERE)),
     "results": Verb("NAME ...", "one row a trial; of several runs, a comparison", ("output", *_WHERE)),
     "logs": Verb(
         "NAME", "what it printed; of a long log the end", ("output", "trial", "tail", "whole", "follow", *_WHERE)
     ),
     "exec": Verb("NAME -- COMMAND", "run a command in a manual run", ("output", *_WHERE)),
-    "forward": Verb("NAME", "a URL of this machine that leads to a port of it", ("output", "port", "trial", *_WHERE)),
+    "forward": Verb(
+        "NAME", "a URL of this machine that leads to a port of it", ("output", "port", "app", "trial", *_WHERE)
+    ),
     "download": Verb("NAME", "copy what it left in its output folder", ("output", "to", "trial", "path", *_WHERE)),
     "secret": Verb("NAME", "ask for a value, and keep it in a Secret of the cluster", ("key", *_WHERE)),
     "doctor": Verb("", "what is there, what we may do, what is free", ("output", *_WHERE)),

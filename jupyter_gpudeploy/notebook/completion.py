@@ -77,7 +77,7 @@ def _on_line(rest: str, *, in_cell: bool) -> Offer:
         return fragment, _kinds(flags, "option")
     if in_cell:
         return fragment, [*_kinds([] if before else verbs, "keyword"), *_kinds(flags, "option")]
-    if verb.operands.startswith("["):
+    if verb.operands == "[VERB]":
         return fragment, _kinds(VERBS, "keyword")
     return fragment, _kinds(_run_names() if verb.operands else [], "run")
 

@@ -6,6 +6,7 @@ Every piece of text passes `html.escape` in `_tag`, `_cell` or `_link`; the rest
 
 from __future__ import annotations
 
+import base64
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpudeploy.notebook.planview import PlanCard
     from jupyter_gpudeploy.notebook.sheet import Column, Sheet
-    from jupyter_gpudeploy.notebook.view import Card
+    from jupyter_gpudeploy.notebook.view import Card, Figure
 
 GREEN, BLUE, RED, AMBER, GREY = "#1a7f37", "#0969da", "#cf222e", "#9a6700", "#6e7781"  # each 3:1 on white and on black
 COLOURS = {
@@ -30,15 +31,16 @@ COLOURS = {
     State.LOST: RED,
 }
 LEVELS = {"error": RED, "warning": AMBER, "info": GREY}
-LINE = "1px solid var(--jp-border-color2,rgba(128,128,128,.35))"
+LINE = "1px solid rgba(128,128,128,.35)"  # a variable of the page would be taken out of an untrusted notebook
 VEIL = "rgba(128,128,128,.1)"
 MONO = "font-family:var(--jp-code-font-family,ui-monospace,monospace);font-size:12px"
 QUIET = "opacity:.7"
 TABLE = (
     "border-collapse:collapse;border:0;margin:0;width:auto;table-layout:auto;font-size:inherit;color:inherit;"
-    "font-variant-numeric:tabular-nums"
+    "text-align:right;font-variant-numeric:tabular-nums"
 )
-CELL = "padding:3px 14px 3px 0;border:0;white-space:nowrap"
+LEFT = ";text-align:left;white-space:nowrap"  # numbers are on the right, as in all output of notebooks
+CELL = "padding:3px 14px 3px 0"
 
 
 def run_html(card: Card) -> str:
@@ -50,6 +52,8 @@ def run_html(card: Card) -> str:
         _line(card.reason, "margin-top:6px"),
         _link(card.url),
         _values(card.values),
+        *map(_figure, card.figures),
+        sheet_html(card.last) if card.last else "",
         sheet_html(card.sheet) if card.sheet else "",
         _lines(card.failures, RED),
         _line(card.log_title, f"margin-top:8px;{QUIET}") if card.log else "",
@@ -81,15 +85,13 @@ def list_html(sheet: Sheet, title: str, notices: Sequence[str] = ()) -> str:
 def sheet_html(sheet: Sheet) -> str:
     """Return a table; the row of the best is marked, each state has its colour beside its word."""
     head = "".join(
-        _tag("th", column.title, f"{CELL};font-weight:500;{QUIET};text-align:{_side(numeric=column.numeric)}")
-        for column in sheet.columns
+        _tag("th", column.title, f"{CELL};font-weight:500;{QUIET}{_side(column)}") for column in sheet.columns
     )
     rows = []
     for index in range(len(sheet.columns[0].cells) if sheet.columns else 0):
         weight = ";font-weight:600" if index == sheet.best else ""
         cells = "".join(
-            f'<td style="{CELL};text-align:{_side(numeric=column.numeric)}{weight}">{_cell(sheet, column, index)}</td>'
-            for column in sheet.columns
+            f'<td style="{CELL}{_side(column)}{weight}">{_cell(sheet, column, index)}</td>' for column in sheet.columns
         )
         rows.append(f'<tr style="background:transparent">{cells}</tr>')
     table = (
@@ -146,6 +148,17 @@ def _lines(lines: Iterable[str], colour: str) -> str:
     return f'<div style="{style}">{inner}</div>' if inner else ""
 
 
+def _figure(figure: Figure) -> str:
+    """Return a picture. Inline SVG would be taken out of a notebook that is not trusted; an image stays."""
+    source = base64.b64encode(figure.svg.encode()).decode()
+    picture = (
+        f'<img alt="{escape(figure.alt)}" style="display:block;max-width:100%;height:auto;margin:0" '
+        f'src="data:image/svg+xml;base64,{source}">'
+    )
+    caption = _tag("figcaption", figure.caption, f"margin-top:2px;{QUIET}") if figure.caption else ""
+    return f'<figure style="margin:10px 0 0;padding:0">{picture}{caption}</figure>'
+
+
 def _hint(command: str) -> str:
     return _tag("div", f"→ {command}", f"{MONO};padding-left:12px;margin-top:4px;{QUIET}") if command else ""
 
@@ -177,8 +190,8 @@ def _cell(sheet: Sheet, column: Column, index: int) -> str:
     return f'<span style="color:{COLOURS[sheet.states[index]]}">●</span> {text}'
 
 
-def _side(*, numeric: bool) -> str:
-    return "right" if numeric else "left"
+def _side(column: Column) -> str:
+    return "" if column.numeric else LEFT
 
 
 def _line(text: str, style: str) -> str:

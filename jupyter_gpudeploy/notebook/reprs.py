@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
 
     from jupyter_gpudeploy.plan.types import Plan
-    from jupyter_gpudeploy.run import RunList
+    from jupyter_gpudeploy.run import Run, RunList
     from jupyter_gpudeploy.summary import Summary
+    from jupyter_gpudeploy.using import Top
 
 Bundle = dict[str, str]
 RUNS = 30
@@ -32,15 +33,27 @@ class Text(str):
         printer.text(str(self))
 
 
-def bundle(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> Bundle:
+def bundle(
+    summary: Summary,
+    *,
+    notes: Sequence[Any] = (),
+    problem: str = "",
+    run: Run | None = None,
+    final: bool | None = None,
+) -> Bundle:
     """Return the display of a run.
 
     `notes` are those of its plan, as Note or as the record keeps them. `problem` says why the display is not up to
-    date.
+    date. With `run`, the pictures of its curves are in it (twin.py): fine ones where it is `final`, what stays, and
+    small ones for a display that is sent again and again. Not said, it is final when the run has ended.
     """
     from jupyter_gpudeploy.notebook import html, text, view
 
     card = view.card(summary, notes=notes, problem=problem)
+    if run is not None:
+        from jupyter_gpudeploy.notebook import twin
+
+        card = twin.pictured(card, run, summary, final=summary.state.is_final if final is None else final)
     return {"text/plain": text.run_text(card), "text/html": html.run_html(card)}
 
 
@@ -60,6 +73,18 @@ def list_bundle(runs: RunList) -> Bundle:
     table = sheet.listing(shown, left_out=len(runs) - len(shown))
     title = f"{len(runs)} run{'s' * (len(runs) != 1)}" if shown else "no runs"
     notices = [sheet.clean(notice, LONGEST_NOTICE) for notice in runs.notices]
+    return {
+        "text/plain": text.list_text(table, title, notices),
+        "text/html": html.list_html(table, title, notices),
+    }
+
+
+def top_bundle(found: Top) -> Bundle:
+    """Return the display of what the running runs use."""
+    from jupyter_gpudeploy.notebook import html, sheet, text, top
+
+    table, title = top.table(found[:RUNS], max(len(found) - RUNS, 0)), top.title(found)
+    notices = [*top.notices(found), *(sheet.clean(notice, LONGEST_NOTICE) for notice in found.notices)]
     return {
         "text/plain": text.list_text(table, title, notices),
         "text/html": html.list_html(table, title, notices),
@@ -93,6 +118,7 @@ def unregister(shell: InteractiveShell) -> None:
 
 _BUNDLES: dict[str, Callable[[Any], Bundle]] = {
     "jupyter_gpudeploy.run.RunList": list_bundle,
+    "jupyter_gpudeploy.using.Top": top_bundle,
     "jupyter_gpudeploy.plan.types.Plan": plan_bundle,
     "jupyter_gpudeploy.summary.Summary": bundle,
 }

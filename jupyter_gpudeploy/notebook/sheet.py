@@ -49,7 +49,7 @@ def trials(summary: Summary) -> Sheet:
     metrics = _metric_names(summary)
     left_out = len(summary.rows) - len(rows)
     hidden = len(parameters[PARAMETERS:]) + len(metrics[METRICS:])
-    columns = [Column("", tuple("★" if row.task == summary.best else "" for row in rows))]
+    columns = [Column("", tuple("★" if row.task == summary.best else "" for row in rows), numeric=True)]
     columns += [Column(noun(summary), tuple(str(row.task) for row in rows), numeric=True)]
     columns += [_parameter_column(name, rows, rank) for rank, name in enumerate(parameters[:PARAMETERS], start=1)]
     if not parameters:
@@ -159,7 +159,8 @@ def _varying(rows: Sequence[Row]) -> list[str]:
     names = list(dict.fromkeys(name for row in rows for name in row.parameters))
     if len(rows) == 1:
         return names
-    return [name for name in names if len({value_text(row.parameters.get(name)) for row in rows}) > 1]
+    known = [row.parameters for row in rows if row.parameters]  # others have no point yet
+    return [name for name in names if len({value_text(point.get(name)) for point in known}) > 1]
 
 
 def _metric_names(summary: Summary) -> list[str]:
@@ -169,9 +170,10 @@ def _metric_names(summary: Summary) -> list[str]:
 
 
 def _parameter_column(name: str, rows: Sequence[Row], rank: int) -> Column:
-    values = [row.parameters.get(name) for row in rows]
-    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
-    return Column(clean(name), tuple(value_text(value) for value in values), numeric=numeric, rank=rank)
+    known = [row.parameters.get(name) for row in rows if row.parameters]
+    numeric = all(isinstance(value, int | float) and not isinstance(value, bool) for value in known)
+    cells = tuple(value_text(row.parameters.get(name)) if row.parameters else "" for row in rows)
+    return Column(clean(name), cells, numeric=numeric, rank=rank)
 
 
 def _metric_column(name: str, rows: Sequence[Row], rank: int) -> Column:

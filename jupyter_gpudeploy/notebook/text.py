@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 import unicodedata
 from typing import TYPE_CHECKING
@@ -11,11 +12,14 @@ if TYPE_CHECKING:
 
     from jupyter_gpudeploy.notebook.planview import PlanCard
     from jupyter_gpudeploy.notebook.sheet import Column, Sheet
-    from jupyter_gpudeploy.notebook.view import Card
+    from jupyter_gpudeploy.notebook.view import Card, Spark
 
 WIDTH = 100
 CELL_WIDTH = 28
 GAP = "  "
+SPARK = 28
+BLOCKS = "▁▂▃▄▅▆▇█"
+CROSS = "\N{MULTIPLICATION SIGN}"
 
 
 def run_text(card: Card) -> str:
@@ -25,6 +29,7 @@ def run_text(card: Card) -> str:
     lines += _wrapped("", [card.reason] * bool(card.reason))
     lines += [card.url] if card.url and card.url.startswith(("http://", "https://")) else []
     lines += _pairs(card.values)
+    lines += _block(_with_curves(card.last, card.sparks)) if card.last else _curves(card.sparks)
     lines += _block(card.sheet)
     lines += _wrapped("! ", card.failures)
     lines += [f"{card.log_title}:"] if card.log and card.log_title else []
@@ -60,6 +65,42 @@ def sheet_text(sheet: Sheet, width: int = WIDTH) -> list[str]:
         lines.append(GAP.join(cells))
     more = [sheet.more] * bool(sheet.more) + [f"({hidden} columns not shown)"] * bool(hidden)
     return [line.rstrip() for line in [*lines, " ".join(more)] if line.strip()]
+
+
+def sparkline(values: Sequence[float], size: int = SPARK) -> str:
+    """Return a curve as blocks, at most `size` of them; a cross where there was no finite number."""
+    count = min(size, len(values))
+    parts = [values[len(values) * place // count : len(values) * (place + 1) // count] for place in range(count)]
+    finite = [[value for value in part if math.isfinite(value)] for part in parts]
+    means = [sum(value / len(part) for value in part) if part else None for part in finite]
+    known = [mean for mean in means if mean is not None]
+    low, half = min(known, default=0.0), max(known, default=0.0) / 2 - min(known, default=0.0) / 2
+    top = len(BLOCKS) - 1
+    level = [BLOCKS[top // 2]] * len(BLOCKS) if half == 0 else BLOCKS
+    return "".join(
+        CROSS if mean is None else level[round(max(0.0, (mean / 2 - low / 2) / (half or 1.0)) * top)] for mean in means
+    )
+
+
+def _curves(sparks: Sequence[Spark]) -> list[str]:
+    if not sparks:
+        return []
+    drawn = [sparkline(spark.values) for spark in sparks]
+    names = [_clip(spark.name) for spark in sparks]
+    columns = [max(map(_width, column)) for column in (names, drawn, [spark.last for spark in sparks])]
+    lines = []
+    for name, curve, spark in zip(names, drawn, sparks, strict=True):
+        cells = [name + " " * (columns[0] - _width(name)), curve.ljust(columns[1]), spark.last.rjust(columns[2])]
+        lines.append(_cut(GAP.join([*cells, spark.whose]).rstrip()))
+    return ["", *lines]
+
+
+def _with_curves(sheet: Sheet, sparks: Sequence[Spark]) -> Sheet:
+    """Return the table of last values with the curves in it, beside the names."""
+    curves = {spark.name: sparkline(spark.values) for spark in sparks}
+    first, *others = sheet.columns
+    drawn = tuple(curves.get(name, "") for name in first.cells)
+    return sheet._replace(columns=(first, first._replace(cells=drawn, rank=1), *others))
 
 
 def _block(sheet: Sheet | None) -> list[str]:

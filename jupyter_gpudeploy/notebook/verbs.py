@@ -45,6 +45,12 @@ def cell_verb(shell: InteractiveShell, asked: Arguments, cell: str) -> None:
     if asked.help:
         print(help_text(asked.verb, cell=True))  # noqa: T201 - the answer, in the cell that asked
         return
+    if asked.verb == "wizard":
+        from jupyter_gpudeploy.notebook.wizard import opening
+
+        form: Any = opening.from_cell(shell, cell, asked.name)
+        shell.display_pub.publish(data=form._repr_mimebundle_(), metadata={})
+        return
     if not cell.strip():
         raise GpuDeployError("the cell is empty", hint="write what to run below the line, or see %deploy help")
     if asked.verb in ("plan", "show", "diff") or asked.dry_run:
@@ -105,12 +111,24 @@ def _ls(_shell: InteractiveShell, asked: Arguments) -> RunList:
     return _every(asked)
 
 
+def _top(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Top
+    from jupyter_gpudeploy import using
+
+    return using.top(asked.backend, cluster=asked.cluster, namespace=asked.namespace)
+
+
 def _status(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Summary
     return _run(asked).summary()
 
 
 def _attach(_shell: InteractiveShell, asked: Arguments) -> Run:
     return _run(asked)
+
+
+def _watch(shell: InteractiveShell, asked: Arguments) -> Run | None:
+    run = _run(asked)
+    live.show(shell, run, plain=asked.plain, keeps=True)
+    return run if asked.output else None  # shown already
 
 
 def _wait_for(shell: InteractiveShell, asked: Arguments) -> Run:
@@ -123,7 +141,7 @@ def _wait(shell: InteractiveShell, started: Sequence[Run], asked: Arguments) -> 
     """Show them, wait for all, then fail where one failed. Ctrl-C ends the waiting for all."""
     try:
         for run in started:
-            live.show(shell, run, plain=asked.plain)
+            live.show(shell, run, plain=asked.plain, waits=True)
         for run in started:
             run.wait(asked.timeout)
         for run in started:
@@ -133,7 +151,7 @@ def _wait(shell: InteractiveShell, started: Sequence[Run], asked: Arguments) -> 
         print(f"no longer waiting; {name} goes on. To wait again: %deploy wait {name}")  # noqa: T201 - asked by Ctrl-C
     finally:
         for run in started:
-            live.settle(shell, run, plain=asked.plain)
+            live.settle(shell, run)
 
 
 def _results(_shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a DataFrame
@@ -179,9 +197,13 @@ def _exec(_shell: InteractiveShell, asked: Arguments) -> int | None:
 
 def _forward(_shell: InteractiveShell, asked: Arguments) -> str:
     run = _run(asked)
+    if asked.app is not None:
+        return run.forward(asked.port, asked.trial or 0, app=asked.app)
     port = asked.port or (run.record["service"] or {}).get("port")
     if port is None:
-        raise GpuDeployError(f"{run.name} is no server: which port?", hint=f"%deploy forward {run.name} --port 8888")
+        raise GpuDeployError(
+            f"{run.name} is no server: which port?", hint=f"%deploy forward {run.name} --port 8888 or --app jupyter"
+        )
     return run.forward(int(port), asked.trial or 0)
 
 
@@ -258,6 +280,12 @@ def _record(_shell: InteractiveShell, asked: Arguments) -> Text:
     if asked.verb == "plan":
         return Text(record)
     return Text(f"# --- cell\n{run.cell.rstrip()}\n\n# --- run.json\n{record}")
+
+
+def _wizard(shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Wizard
+    from jupyter_gpudeploy.notebook.wizard import opening
+
+    return opening.from_run(shell, _run(asked)) if asked.names else opening.new(shell)
 
 
 def _clean(_shell: InteractiveShell, asked: Arguments) -> None:
@@ -357,9 +385,10 @@ class Valve:
 _LINE: dict[str, Callable[[Any, Arguments], Any]] = {
     "help": _help,
     "ls": _ls,
+    "top": _top,
     "status": _status,
     "attach": _attach,
-    "watch": _attach,
+    "watch": _watch,
     "wait": _wait_for,
     "results": _results,
     "logs": _logs,
@@ -376,4 +405,5 @@ _LINE: dict[str, Callable[[Any, Arguments], Any]] = {
     "plan": _record,
     "show": _record,
     "clean": _clean,
+    "wizard": _wizard,
 }

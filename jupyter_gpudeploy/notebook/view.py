@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.notebook.sheet import (
@@ -29,6 +29,23 @@ REASONS = 5
 IMAGES = 2
 
 
+class Figure(NamedTuple):
+    """A picture of the run: SVG, what it shows in words, and what stands below it."""
+
+    svg: str
+    alt: str
+    caption: str
+
+
+class Spark(NamedTuple):
+    """A curve for a terminal: its name, its values, the last one as text, and whose it is."""
+
+    name: str
+    values: Sequence[float]
+    last: str
+    whose: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """Everything one display of a run says, as plain text."""
@@ -49,14 +66,17 @@ class Card:
     log_title: str = ""
     way_out: str = ""
     problem: str = ""
+    figures: tuple[Figure, ...] = ()
+    sparks: tuple[Spark, ...] = ()
+    last: Sheet | None = None
 
 
 def card(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> Card:
     """Return what the display of a run says. `notes` are those of its plan; `problem` why it is not up to date."""
-    is_table = summary.kind == "sweep" or len(summary.rows) > 1
-    row = summary.rows[0] if summary.rows and not is_table else None
-    failures = _failures(summary) if is_table else ()
-    has_log = not is_table or State.FAILED in summary.counts
+    is_many = is_table(summary)
+    row = summary.rows[0] if summary.rows and not is_many else None
+    failures = _failures(summary) if is_many else ()
+    has_log = not is_many or State.FAILED in summary.counts
     waits = row is not None and row.state is State.WAITING and row.attempt > 1
     reason = row.reason if row and (waits or not summary.reason) else summary.reason
     return Card(
@@ -64,19 +84,30 @@ def card(summary: Summary, *, notes: Sequence[Any] = (), problem: str = "") -> C
         facts=_facts(summary),
         state=summary.state,
         seconds=rounded(summary.seconds, live=not summary.state.is_final),
-        progress=_progress(summary) if is_table else "",
-        shares=_shares(summary) if is_table else (),
+        progress=_progress(summary) if is_many else "",
+        shares=_shares(summary) if is_many else (),
         reason=clean(reason) if reason not in (str(summary.state), "") else "",
         url=clean(summary.url or "", 2000) or None,
         values=(*_attempt(row, summary.tries), *_values(row)) if row else (),
-        sheet=trials(summary) if is_table else None,
+        sheet=trials(summary) if is_many else None,
         failures=failures,
         notices=(*_warnings(notes), *(clean(notice) for notice in summary.notices[-REASONS:])),
         log=tuple(clean(line) for line in summary.log) if has_log else (),
-        log_title=f"the last lines of a failed {noun(summary)}" if is_table else "",
-        way_out=_way_out(summary, is_table=is_table),
+        log_title=f"the last lines of a failed {noun(summary)}" if is_many else "",
+        way_out=_way_out(summary, is_table=is_many),
         problem=clean(problem),
     )
+
+
+def is_table(summary: Summary) -> bool:
+    """Return whether a display shows the tasks as rows of a table."""
+    return summary.kind == "sweep" or len(summary.rows) > 1
+
+
+def settings(summary: Summary) -> tuple[tuple[str, str], ...]:
+    """Return what is told of the only task beside its metrics."""
+    row = summary.rows[0]._replace(metrics={})
+    return (*_attempt(row, summary.tries), *_values(row))
 
 
 def _facts(summary: Summary) -> tuple[str, ...]:
@@ -103,6 +134,10 @@ def _progress(summary: Summary) -> str:
     pairs = ((running, "running"), (count(State.WAITING, 0), "waiting"), (count(State.FAILED, 0), "failed"))
     words += [f"{number} {word}" for number, word in pairs if number]
     words += [f"{count(state)} {state}" for state in (State.STOPPED, State.LOST) if count(state)]
+    if summary.best_so_far is not None:
+        words.append(
+            f"best {clean(summary.metric or '')} {number(summary.best_so_far)} in {noun(summary)} {summary.best}"
+        )
     return ", ".join(words)
 
 

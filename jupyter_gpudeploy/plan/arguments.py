@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _PLACE = lazy(r"\{\{[A-Za-z_][\w.-]*\}\}|\{([A-Za-z_][\w.-]*)\}")
 _NUMBER = lazy(r"-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|-?inf|nan")
+_PLAIN_NEGATIVE = lazy(r"-(\d+|\d*\.\d+)")  # what argparse takes for a number; -1e-05 it takes for an option
 _SLOTS = {"output": Slot.OUTPUT, "port": Slot.PORT, "host": Slot.HOST, "python": Slot.PYTHON, "code": Slot.CODE}
 _SHELLS = frozenset({"sh", "bash", "zsh", "dash", "ksh", "fish", "csh", "tcsh", "busybox"})
 _SCRIPT_OPTION = lazy(r"-[a-zA-Z]*c[a-zA-Z]*")
@@ -157,5 +158,5 @@ def _option(name: str, value: Scalar, flags: tuple[str, str] | None) -> list[str
         on, off = flags or (f"--{name}", f"--no-{name}")
         return [text for text in [on if value else off] if text]
     text = as_argument(value)
-    joined = text.startswith("-") and not _NUMBER.fullmatch(text)
+    joined = text.startswith("-") and not _PLAIN_NEGATIVE.fullmatch(text)
     return [f"--{name}={text}"] if joined else [f"--{name}", text]

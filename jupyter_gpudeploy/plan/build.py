@@ -16,7 +16,7 @@ from jupyter_gpudeploy.plan import arguments, cluster
 from jupyter_gpudeploy.plan.feasible import feasibility
 from jupyter_gpudeploy.plan.injection import unused
 from jupyter_gpudeploy.plan.program import Program, preset, program_of, split_words
-from jupyter_gpudeploy.plan.search import points
+from jupyter_gpudeploy.plan.search import adaptive, points
 from jupyter_gpudeploy.plan.spelling import spelled
 from jupyter_gpudeploy.plan.types import (
     Health,
@@ -39,24 +39,41 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from jupyter_gpudeploy.backends.base import Capabilities
-    from jupyter_gpudeploy.plan.types import Argv
+    from jupyter_gpudeploy.checkout import Checkout
+    from jupyter_gpudeploy.plan.adaptive import Planned
+    from jupyter_gpudeploy.plan.types import Argv, Git
     from jupyter_gpudeploy.samplers.base import Params
     from jupyter_gpudeploy.servers.base import ServerPreset
     from jupyter_gpudeploy.spec.models import Spec
 
 SERVER_RETRIES = 5
-_NOT_WHAT_RUNS = ("name", "description", "allow_outside", "backend")
+COMMIT_VARIABLE = "GPUDEPLOY_COMMIT"
+_NOT_WHAT_RUNS = ("name", "description", "allow_outside", "backend", "git")
 
 
-def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "", remarks: Sequence[Note] = ()) -> Plan:
-    """Return the plan. `base` is the notebook's folder. Raises PlanError for what no backend could make sense of."""
+def build(
+    spec: Spec,
+    capabilities: Capabilities,
+    *,
+    base: Path,
+    cell: str = "",
+    remarks: Sequence[Note] = (),
+    checkout: Checkout | None = None,
+) -> Plan:
+    """Return the plan. `base` is the notebook's folder, for which the `checkout` of `git:` stands.
+
+    Raises PlanError for what no backend could make sense of.
+    """
     from jupyter_gpudeploy.spec.cell import write
+
+    home, base, git = base, (checkout.folder if checkout else base), (checkout.git if checkout else None)
 
     program = program_of(spec, base, cell)
     kind = _kind(spec)
     server = preset(spec.serve) if spec.serve else None
     _check_words(spec, program, server)
-    found, notes = points(spec)
+    planned = adaptive(spec)
+    found, notes = points(spec) if planned is None else ([], [])
     working_dir = _working_dir(spec, program, base)
     requirements = _requirements(spec, base)
     options = spelled(program.sources, spec.parameters) if program.append else {}
@@ -66,15 +83,16 @@ def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "",
         kind=kind,
         backend=capabilities.backend,
         tasks=() if kind == "manual" else tuple(_tasks(spec, program, server, found, options)),
-        fingerprint=_fingerprint(spec, program, working_dir, requirements),
+        fingerprint=_fingerprint(spec, program, working_dir, requirements, git),
         parallelism=spec.replicas if kind == "server" else min(spec.parallelism, max(len(found), 1)),
         resources=Resources(spec.gpus, spec.cpu, parse_memory(spec.memory) if spec.memory else None),
         files=program.files,
-        environment={**_server_environment(server), "SEED": str(spec.seed), **spec.env},
-        secrets={name: _secret(name, reference, base) for name, reference in spec.secrets.items()},
+        environment={**_server_environment(server), **_commit(git), "SEED": str(spec.seed), **spec.env},
+        secrets={name: _secret(name, reference, home) for name, reference in spec.secrets.items()},
         requirements=requirements,
         working_dir=str(working_dir),
         max_seconds=spec.max_hours * 3600 if spec.max_hours else None,
+        idle_seconds=spec.idle_minutes * 60 if spec.idle_minutes else None,
         retries=spec.retries if spec.retries is not None else SERVER_RETRIES if kind == "server" else 0,
         service=_service(spec, server) if server else None,
         metric=Metric(spec.metric.name, spec.metric.goal) if spec.metric else None,
@@ -85,14 +103,29 @@ def build(spec: Spec, capabilities: Capabilities, *, base: Path, cell: str = "",
         base=str(base.resolve()),
         target=capabilities.target,
         cluster=cluster.options(spec, capabilities.target, server) if capabilities.target else None,
+        git=git,
     )
+    if planned is not None:
+        plan = _searched(plan, planned, spec, program, options)
     needs = [needed for needed in (program.needs_module, server.needs_module if server else None) if needed]
     own = [
+        *(checkout.notes if checkout else ()),
         *_program_notes(program),
         *_option_notes(program, options),
         *(unused(spec.code, list(spec.parameters)) if spec.code else []),
     ]
     return plan._replace(notes=_sorted([*remarks, *notes, *own, *feasibility(spec, plan, capabilities, needs)]))
+
+
+def _searched(plan: Plan, planned: Planned, spec: Spec, program: Program, options: Mapping[str, str]) -> Plan:
+    """Return the plan of a sweep whose points are chosen while it runs."""
+    from jupyter_gpudeploy.plan.adaptive import search_of, unchosen
+
+    return plan._replace(
+        tasks=unchosen(planned.trials),
+        parallelism=min(spec.parallelism, planned.trials),
+        search=search_of(planned, spec, program, options),
+    )
 
 
 def with_notes(plan: Plan, notes: Sequence[Note]) -> Plan:
@@ -153,6 +186,7 @@ class _Asked(NamedTuple):
     gpus: int
     program: str | None
     words: Sequence[str]
+    nodes: int
 
 
 _MODULE_MARK = "\0module\0"
@@ -187,7 +221,7 @@ def _server_argv(spec: Spec, program: Program, server: ServerPreset, point: argu
     if spec.serve == "command":
         return (*program.lead, *arguments.expand(program.words, point, append=False))
     words = split_words(spec.args, "args")
-    asked = _Asked(spec.model, spec.app, spec.gpus, _MODULE_MARK if program.module else None, words)
+    asked = _Asked(spec.model, spec.app, spec.gpus, _MODULE_MARK if program.module else None, words, spec.nodes)
     argv = arguments.expand(server.command(asked), point, append=bool(point.parameters))
     module = program.module or word()
     return tuple(_put_module(parts, module) for parts in argv)
@@ -209,6 +243,10 @@ def _service(spec: Spec, server: ServerPreset) -> Service:
 
 def _server_environment(server: ServerPreset | None) -> Mapping[str, str]:
     return server.environment if server else {}
+
+
+def _commit(git: Git | None) -> Mapping[str, str]:
+    return {COMMIT_VARIABLE: git.commit} if git else {}
 
 
 def _secret(name: str, reference: str, base: Path) -> SecretRef:
@@ -244,6 +282,8 @@ def _working_dir(spec: Spec, program: Program, base: Path) -> Path:
     path = (base / Path(spec.working_dir).expanduser()).resolve()
     if not path.is_dir():
         raise PlanError(f"working_dir: {spec.working_dir!r} is no folder", hint=f"it is looked for in {base}")
+    if spec.git is not None and not Path(spec.working_dir).is_absolute() and not path.is_relative_to(base):
+        raise PlanError(f"working_dir: {spec.working_dir!r} leads out of the repository", hint="a folder in it")
     return path
 
 
@@ -267,8 +307,10 @@ def _option_notes(program: Program, options: Mapping[str, str]) -> list[Note]:
     return [Note("info", "parameters", f"{program.what} is given {listed}, as it spells that")] if options else []
 
 
-def _fingerprint(spec: Spec, program: Program, working_dir: Path, requirements: Sequence[str]) -> str:
-    """Return what tells runs apart. A default that is written out is no change."""
+def _fingerprint(spec: Spec, program: Program, working_dir: Path, requirements: Sequence[str], git: Git | None) -> str:
+    """Return what tells runs apart. A default that is written out is no change; of a repository, the commit counts."""
     header = spec.model_dump(mode="json", exclude={"code", *_NOT_WHAT_RUNS}, exclude_defaults=True)
-    content = json.dumps([header, program.digest, str(working_dir), requirements], sort_keys=True, default=str)
+    parts = [header, program.digest, str(working_dir), requirements]
+    parts += [[git.url, git.commit, git.path]] if git else []
+    content = json.dumps(parts, sort_keys=True, default=str)
     return hashlib.sha256(content.encode()).hexdigest()[:16]

@@ -21,7 +21,9 @@ def record_of(plan: Plan) -> dict[str, Any]:
     content["requirements"] = list(plan.requirements)
     if plan.warm is not None:
         content["warm"] = {"script": words_to_json((plan.warm.script,))[0], "preload": list(plan.warm.preload)}
-    tasks = [_task(task) for task in plan.tasks]
+    if plan.search is not None:
+        content["search"]["template"]["lead"] = words_to_json(plan.search.template.lead)
+    tasks = [task_record(task) for task in plan.tasks]
     return {"version": VERSION, **content, "tasks": tasks}
 
 
@@ -53,7 +55,8 @@ def _plain(value: Any) -> Any:  # noqa: ANN401 - any part of a plan
     return [_plain(part) for part in value] if isinstance(value, tuple | list) else value
 
 
-def _task(task: Task) -> dict[str, Any]:
+def task_record(task: Task) -> dict[str, Any]:
+    """Return what the record says of a task."""
     return {
         "number": task.number,
         "name": task.name,

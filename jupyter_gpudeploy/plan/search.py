@@ -10,6 +10,7 @@ from jupyter_gpudeploy.registry import Family
 from jupyter_gpudeploy.samplers.base import Axis, Sampler, Told
 
 if TYPE_CHECKING:
+    from jupyter_gpudeploy.plan.adaptive import Planned
     from jupyter_gpudeploy.samplers.base import Params
     from jupyter_gpudeploy.spec.models import Parameter, Spec
 
@@ -17,19 +18,44 @@ LIMIT = 1000
 SAMPLERS = Family("jupyter_gpudeploy.samplers")
 
 
+def _method(spec: Spec) -> str:
+    """Return the search method; of single values there is nothing to be searched."""
+    return spec.method or "grid" if spec.is_sweep else "grid"
+
+
+def adaptive(spec: Spec) -> Planned | None:
+    """Return what can be said of a sweep whose points depend on its trials; None for any other. Raises PlanError."""
+    method = _method(spec)
+    if method in ("grid", "random", "ablation"):
+        return None
+    sampler: Sampler = SAMPLERS.load(method)
+    if not sampler.adaptive:
+        return None
+    from jupyter_gpudeploy.plan.adaptive import Planned
+
+    space = {name: _axis(parameter) for name, parameter in spec.parameters.items()}
+    total = sampler.count(space)
+    count = min(number for number in (total, spec.max_runs, LIMIT) if number is not None)
+    if spec.max_runs and spec.max_runs > LIMIT and count == LIMIT:
+        raise PlanError(f"max_runs: {spec.max_runs:,}, and each point waits for others", hint=f"max_runs: {LIMIT}")
+    history: list[Told] = []
+    while len(history) < min(spec.parallelism, count):
+        point = sampler.ask(space, history, spec.seed)
+        if point is None:
+            break
+        history.append(Told(point))
+    return Planned(method, space, count, tuple(told.parameters for told in history))
+
+
 def points(spec: Spec) -> tuple[list[Params], list[Note]]:
     """Return every point in its order; one empty point where there are no parameters."""
     space = {name: _axis(parameter) for name, parameter in spec.parameters.items()}
     if not space:
         return [{}], []
-    method = spec.method or "grid"
-    if method == "bayes" and method not in SAMPLERS.names():
-        raise PlanError(
-            "method: bayes is not built yet", hint="method: random with max_runs: draws from the same ranges"
-        )
+    method = _method(spec)
     sampler: Sampler = SAMPLERS.load(method)
     if sampler.adaptive:
-        raise PlanError(f"method: {method} chooses while it runs, and that is not built yet", hint="method: random")
+        raise ValueError(f"the points of method: {method} are not known beforehand")
     total = sampler.count(space)
     if total is None:
         total = spec.max_runs or 1

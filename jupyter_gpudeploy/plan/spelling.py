@@ -21,8 +21,12 @@ def spelled(sources: Iterable[Source], names: Iterable[str]) -> dict[str, str]:
     """
     wanted = [name for name in names if "_" in name]
     scripts = [Path(source.path) for source in sources if source.path.endswith(".py")] if wanted else []
-    text = "\n".join(_text(script) for script in scripts)
-    found = {name: name.replace("_", "-") for name in wanted}
+    return spelled_in("\n".join(_text(script) for script in scripts), wanted)
+
+
+def spelled_in(text: str, names: Iterable[str]) -> dict[str, str]:
+    """Return the same for the text of a script."""
+    found = {name: name.replace("_", "-") for name in names if "_" in name}
     return {name: option for name, option in found.items() if _has(text, option) and not _has(text, name)}
 
 

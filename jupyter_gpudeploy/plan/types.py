@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from jupyter_gpudeploy.samplers.base import Scalar
+    from jupyter_gpudeploy.samplers.base import Axis, Params, Scalar
 
 Kind = Literal["job", "sweep", "server", "manual"]
 
@@ -120,6 +120,30 @@ class Warm(NamedTuple):
     preload: tuple[str, ...] = ()
 
 
+class Template(NamedTuple):
+    """How a point becomes the command of a trial: fixed words, then those in which parameters are placed.
+
+    `append`: parameters that stand nowhere follow as options. `flags` and `options` are spellings of options.
+    """
+
+    lead: Argv
+    words: tuple[str, ...] = ()
+    append: bool = True
+    flags: Mapping[str, tuple[str, str]] = MappingProxyType({})
+    options: Mapping[str, str] = MappingProxyType({})
+    metric_files: tuple[str, ...] = ()
+
+
+class Search(NamedTuple):
+    """How the points of a sweep are chosen while it runs. `first`: those that depend on no trial, to be shown."""
+
+    method: str
+    space: Mapping[str, Axis]
+    seed: int
+    template: Template
+    first: tuple[Params, ...] = ()
+
+
 class Source(NamedTuple):
     """A file of the user's that runs in place. `sha256` is of its bytes when the plan was made."""
 
@@ -127,11 +151,24 @@ class Source(NamedTuple):
     sha256: str
 
 
+class Git(NamedTuple):
+    """The commit of a repository whose files stand for the notebook's folder. `ref`: the name that led to it, or ""."""
+
+    url: str
+    commit: str
+    ref: str = ""
+    path: str = ""
+
+    def __str__(self) -> str:
+        named = f"{self.ref}, " if self.ref else ""
+        return f"{self.url} at {named}commit {self.commit[:12]}" + (f", its folder {self.path}" if self.path else "")
+
+
 class Target(NamedTuple):
     """What is known of the cluster before anything is sent to it: its profile, and what was found there last time.
 
-    `kinds` are the optional kinds it serves (Route, JobSet, LocalQueue, ...); None = not known yet. The other fields
-    are what a cell gets that does not say it itself.
+    `kinds` are the optional kinds it serves (Route, JobSet, LocalQueue, ...); None = not known yet. `queues` are
+    the LocalQueues of the namespace; None = not known. The others are what a cell gets that does not say it itself.
     """
 
     cluster: str
@@ -153,6 +190,7 @@ class Target(NamedTuple):
     expose: str | None = None
     gateway: str | None = None
     monitoring: str | None = None
+    queues: frozenset[str] | None = None
 
 
 class ClusterOptions(NamedTuple):
@@ -189,7 +227,8 @@ class ClusterOptions(NamedTuple):
 class Plan(NamedTuple):
     """Everything that was decided. `fingerprint` is the same exactly when the same would be run.
 
-    `base` is the notebook's folder, `Slot.SOURCES` to a task. `target` and `cluster` are None on this machine.
+    `base` is the notebook's folder, `Slot.SOURCES` to a task; with `git`, the folder that holds its files. `target` and
+    `cluster` are None on this machine.
     """
 
     name: str
@@ -206,6 +245,7 @@ class Plan(NamedTuple):
     requirements: tuple[str, ...] = ()
     working_dir: str = "."
     max_seconds: float | None = None
+    idle_seconds: float | None = None
     retries: int = 0
     service: Service | None = None
     metric: Metric | None = None
@@ -217,6 +257,8 @@ class Plan(NamedTuple):
     base: str = "."
     target: Target | None = None
     cluster: ClusterOptions | None = None
+    search: Search | None = None
+    git: Git | None = None
 
     @property
     def errors(self) -> tuple[Note, ...]:

@@ -28,7 +28,7 @@ class Command:
     """A task, or (`is_executed`) a command in a manual run, whose lines are sent as records.
 
     Call `begin`, then `step` whenever something may have happened, until `is_over`; `exit_code` is what the shell would
-    say. `wakes` is a descriptor to poll, or -1.
+    say. `wakes` is a descriptor to poll, or -1. `printed`: the bytes that an executed command has printed so far.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Command:
         self._is_executed = is_executed
         self._extra = {"exec": self.number} if is_executed else {}
         self._mask = sender.mask()
-        self._printed = 0
+        self.printed = 0
         self._pid = 0
         self._has_exited = False
         self._asked = 0
@@ -61,6 +61,11 @@ class Command:
     def metrics_file(self) -> Path:
         """What to watch for changes."""
         return self._place.metrics(self.number)
+
+    @property
+    def was_asked(self) -> bool:
+        """Whether it was told to end while it ran."""
+        return bool(self._asked)
 
     @property
     def is_ending(self) -> bool:
@@ -190,8 +195,8 @@ class Command:
         for start in range(0, len(data), 1 << 13):
             piece = data[start : start + (1 << 13)]
             text = piece.decode("utf-8", "surrogateescape")
-            self._sender.send_as_is("output", {**self._extra, "at": self._printed, "text": text})
-            self._printed += len(piece)
+            self._sender.send_as_is("output", {**self._extra, "at": self.printed, "text": text})
+            self.printed += len(piece)
 
     def _finish(self) -> None:
         self.pump()

@@ -59,8 +59,12 @@ def has_ended(pid: int) -> bool:
         return True
 
 
+HELPERS: set[int] = set()
+"""Processes that were started for this program itself: nobody waits for their end."""
+
+
 def descendants() -> list[int]:
-    """Return every living process that descends from this one."""
+    """Return every living process that descends from this one, but for HELPERS."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):  # noqa: PTH208 - names are wanted, not paths
         if name.isdigit():
@@ -70,7 +74,7 @@ def descendants() -> list[int]:
     found: list[int] = []
     waiting = [os.getpid()]
     while waiting:
-        own = children.get(waiting.pop(), [])
+        own = [pid for pid in children.get(waiting.pop(), []) if pid not in HELPERS]
         found += own
         waiting += own
     return found

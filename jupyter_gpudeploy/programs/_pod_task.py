@@ -10,6 +10,7 @@ import json
 import os
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 HOST = "0.0.0.0"  # noqa: S104 - the pod's own network; who may reach it is the cluster's to say
-_OURS = ("FAILURES", "IGNORED_FAILURES", "GRACE_SECONDS", "NODE", "POD", "POD_ROOT", "TERMINATION_LOG")
+_MARGIN_SECONDS = 10.0
+_OURS = ("FAILURES", "IGNORED_FAILURES", "GRACE_SECONDS", "NODE", "POD", "POINT", "POD_ROOT", "TERMINATION_LOG")
 
 
 class Place:
@@ -52,6 +54,15 @@ class Place:
         values = (self.given.get(name, "") for name in self.record.get("secrets", {}))
         return [os.fsencode(value) for value in values if value]
 
+    def is_out_of_time(self) -> bool:
+        """Whether the pod has lasted as long as it may. Its volumes were made when it began."""
+        limit = self.record.get("task_seconds")
+        try:
+            began = os.lstat(str(self.root / "in" / "..data")).st_mtime
+        except OSError:
+            return False
+        return limit is not None and time.time() - began > float(limit) - _MARGIN_SECONDS
+
     def attempt(self) -> int:
         """Count a start of this container, and return which attempt at its task it is, from 1."""
         file = self.root / "state" / "starts"
@@ -63,10 +74,13 @@ class Place:
     def task(self) -> Mapping[str, Any]:
         """Return the record's entry of this pod; of the nodes of a job, one each. Raises IndexError."""
         tasks: Sequence[Mapping[str, Any]] = self.record["tasks"]
+        if self.given.get("GPUDEPLOY_POINT"):
+            chosen: Mapping[str, Any] = json.loads(self.given["GPUDEPLOY_POINT"])
+            return chosen
         asked = self.given.get("GPUDEPLOY_TASK", "")
         if asked:
             return next((task for task in tasks if str(task["number"]) == asked), tasks[0])
-        index = _number(self.given.get("JOB_COMPLETION_INDEX", ""))
+        index = _number(self.given.get("JOB_COMPLETION_INDEX") or self.given.get("LWS_WORKER_INDEX", ""))
         return tasks[index] if self._nodes == 1 else {**tasks[0], "number": index, "name": f"node {index}"}
 
     @property

@@ -4,6 +4,7 @@ Sent as text and run by whatever Python the image has (3.8 or later), before the
 
     python3 -u /gpudeploy/in/boot.py                        unpack, and run the task
     python3 /gpudeploy/in/boot.py exec NUMBER ARGV          hand one more command (a JSON list) to a manual run
+    python3 /gpudeploy/in/boot.py grace SECONDS             once told to stop, end what runs after so many seconds
 
 `in/NAME.tar.gz`, or its parts `in/NAME.tar.gz.000`, `.001`, ..., hold plain files and folders below `runtime/`,
 `code/`, `work/` and `home/`. `in/NAME.tar.gz.sha256` says in hex what an archive must be, where it is there.
@@ -34,6 +35,8 @@ def main(words: list[str]) -> int:
     root = Path(os.environ.get("GPUDEPLOY_POD_ROOT") or "/gpudeploy")
     if words and words[0] == "exec":
         return ask(root, words[1:])
+    if words and words[0] == "grace":
+        return shorten(root, words[1:])
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # PID 1 gets no signal it does not handle
     try:
         unpack_all(root)
@@ -114,6 +117,16 @@ def ask(root: Path, words: list[str]) -> int:
         if time.monotonic() > deadline:
             return _refuse("PID 1 of this pod does not answer")
         time.sleep(0.02)
+    return 0
+
+
+def shorten(root: Path, words: list[str]) -> int:
+    """Leave word for PID 1 of the grace it gives, once it is told to stop. Return the exit code."""
+    if len(words) != 1 or not words[0].isdigit():
+        return _refuse("usage: boot.py grace SECONDS")
+    draft = root / "state" / f".grace.{os.getpid()}"
+    draft.write_text(words[0], "ascii")
+    draft.replace(root / "state" / "grace")
     return 0
 
 

@@ -6,13 +6,16 @@ GPUDEPLOY_IGNORED_FAILURES (of this index, so far), GPUDEPLOY_GRACE_SECONDS, GPU
 under their own names, GPUDEPLOY_TERMINATION_LOG. Below the root: `in/` (what was sent), `runtime/`, `deps/`, `code/`,
 `work/`, `home/`, `out/`, `metrics/`, `requests/` (of a manual run), `state/` (of ours).
 
-The exit code is the task's, 128+n where signal n ended it, and never 0 for one that was told to stop: a pod that is
-evicted would pass for one that has done its work. It is 1 where this program itself cannot go on, as on a full volume.
+The exit code is the task's, 128+n where signal n ended it. It is 143 for one that was told to stop, whatever it says
+itself: a pod that is evicted would pass for one that has done its work, or has failed; and 124 where the time that it
+may take was over. It is 0 for a server or an environment that ends because nothing happened in it for `idle_seconds`
+of the record, which ends its Job. It is 1 where this program itself cannot go on, as on a full volume.
 stdout and stderr of the task are the container's stdout itself, unless secrets must be hidden in them. What a task
 leaves behind is ended with it.
 
-A task that was told to stop is killed by the node alone, which knows how long it may take. GPUDEPLOY_GRACE_SECONDS
-after the signal all that it has left so far is sent, for the node may kill everything from then on.
+A task that was told to stop is killed by the node, which knows how long it may take; or here, where `state/grace`
+says less, since not every node heeds a grace that is shortened once it has begun. GPUDEPLOY_GRACE_SECONDS after the
+signal all that it has left so far is sent, for the node may kill everything from then on.
 
 Standard library alone, Python 3.8.
 """
@@ -32,8 +35,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.events.wire import TOLD_TO_END
 from jupyter_gpudeploy.programs import _pod_processes as processes
+from jupyter_gpudeploy.programs._idle import Idle
 from jupyter_gpudeploy.programs._pod_command import Command
+from jupyter_gpudeploy.programs._pod_sampling import Sampling
 from jupyter_gpudeploy.programs._pod_sender import Sender
 from jupyter_gpudeploy.programs._pod_task import Place, executed, first_attempt
 
@@ -49,6 +55,8 @@ _REASON_LIMIT = 1000
 _LEFT_OVER = 1 << 12
 _TOLD = ("exit_code", "reason", "attempt")
 _KILLED = 128 + signal.SIGKILL
+TOOK_TOO_LONG = 124
+"""The exit code of a task that was told to end when its time was over, as `timeout` has it."""
 
 
 def main(root: Path) -> int:
@@ -76,16 +84,24 @@ class Pod:
     def __init__(self, place: Place) -> None:
         self._place = place
         self._sender = Sender(os.dup(1), place.uid, place.hidden())
+        self._sampling = Sampling(self._sender, place.record, place.given.get("PATH"))
         self._watch = processes.Watch()
         self._attempt = place.attempt()
         self._commands: list[Command] = []
         self._requests = place.root / "requests"
         self._grace = float(place.given.get("GPUDEPLOY_GRACE_SECONDS") or _GRACE)
         self._asked = 0
+        self._asked_late = False
+        self._asked_at = float("inf")
         self._late_at = float("inf")
         self._look_at = 0.0
         self._ended: Command | None = None
         self._end: dict[str, Any] | None = None
+        self._idle = _idle_of(place)
+        self._is_idle = ""
+        self._taken: set[str] = set()
+        self._printed = (0, 0, 0)
+        self._kill_at = float("inf")
 
     def run(self) -> int:
         """Run until the task has ended, or a manual run is told to stop. Return the exit code."""
@@ -101,7 +117,15 @@ class Pod:
             self._take_requests()
             self._step()
         self._end_the_rest()
-        return self._ended.exit_code if self._ended else 0
+        return self._exit_code()
+
+    def _exit_code(self) -> int:
+        """Return what Kubernetes is told. By it, it knows whether the pod was taken away or has failed by itself."""
+        if self._ended is None or self._is_idle:
+            return 0
+        if not self._ended.was_asked:
+            return self._ended.exit_code
+        return TOOK_TOO_LONG if self._asked_late else TOLD_TO_END
 
     def fail(self, error: Exception) -> int:
         """End everything, because this program itself cannot go on, and say why. Return the exit code."""
@@ -117,6 +141,8 @@ class Pod:
         end = self._end or {"exit_code": 0, "reason": "stopped" if self._asked else "", "attempt": self._attempt}
         if ended is not None and self._end is None:
             end = {**end, "exit_code": ended.exit_code, "reason": ended.reason}
+        if self._is_idle:
+            end = {**end, "exit_code": 0, "reason": self._is_idle}
         metrics = {} if ended is None else dict(ended.metrics.last)
         while True:
             text = _hidden(json.dumps({**{name: end[name] for name in _TOLD}, "metrics": metrics}), self._sender)
@@ -139,8 +165,10 @@ class Pod:
 
     def _stop(self, number: int, _frame: object) -> None:
         """Tell everything that runs, at once: the loop may be waiting for whoever reads our output."""
+        self._asked_late = self._asked_late or (not self._asked and self._place.is_out_of_time())
         self._asked = number
-        self._late_at = min(self._late_at, time.monotonic() + self._grace)
+        self._asked_at = min(self._asked_at, time.monotonic())
+        self._late_at = min(self._late_at, self._asked_at + self._grace)
         for command in self._commands:
             command.ask(number)
 
@@ -188,6 +216,10 @@ class Pod:
             command.step()
             if is_due:
                 command.look_at_files()
+        if is_due:
+            self._sampling.look()
+        if self._idle is not None and is_due:
+            self._look_whether_idle(self._idle)
         over = [command for command in self._commands if command.is_over]
         for command in over:
             if self._place.is_manual:
@@ -195,9 +227,40 @@ class Pod:
             else:
                 self._ended = command
         self._commands = [command for command in self._commands if not command.is_over]
-        if time.monotonic() >= self._late_at:
+        if self._asked:
+            self._end_in_time()
+
+    def _end_in_time(self) -> None:
+        """Hand over what there is before the node may kill, and kill what had less time than the node gives."""
+        since = time.monotonic() - self._asked_at
+        shorter = _shorter_grace(self._place.root, self._grace)
+        if shorter is not None and since >= shorter and self._commands:
+            self._grace, self._late_at = shorter, float("inf")
+            self._hand_over()
+            processes.send(processes.descendants(), signal.SIGKILL)
+        elif time.monotonic() >= self._late_at:
             self._late_at = float("inf")
             self._hand_over()
+
+    def _look_whether_idle(self, idle: Idle) -> None:
+        """End everything when nothing has happened for too long; kill what does not end, for no kubelet does here."""
+        if self._is_idle:
+            if time.monotonic() >= self._kill_at:
+                processes.send(processes.descendants(), signal.SIGKILL)
+            return
+        if self._asked:
+            return
+        printed = sum(command.printed for command in self._commands), len(self._commands), len(self._taken)
+        if self._place.is_manual and printed != self._printed:
+            self._printed = printed
+            idle.happened()
+        reason = idle.look(processes.descendants())
+        if reason:
+            self._is_idle = reason
+            self._kill_at = time.monotonic() + self._grace
+            self._sender.send("notice", {"message": f"stopped: {reason}", "level": "info", "time": time.time()})
+            self._stop(signal.SIGTERM, None)
+            self._late_at = float("inf")
 
     def _hand_over(self) -> None:
         """Send what is there of everything that does not end: whoever kills it next kills this program, too."""
@@ -232,13 +295,39 @@ class Pod:
                 continue
             argv = json.loads((self._requests / name).read_text("utf-8"))
             (self._requests / f"{number}.taken").touch()
+            self._taken.add(number)
             self._sender.send("exec", {"exec": int(number), "argv": argv, "time": time.time()})
             self._begin(executed(int(number), argv), is_executed=True)
 
     def _end_the_rest(self) -> None:
         """Kill what has come since; PID 1 takes the whole pod with it anyway."""
+        self._sampling.close()
         processes.send(processes.descendants(), signal.SIGKILL)
         processes.reap()
+
+
+def _shorter_grace(root: Path, usual: float) -> float | None:
+    """Return the seconds that `boot.py grace` left word of, where they are fewer than the usual."""
+    try:
+        seconds = float((root / "state" / "grace").read_text("ascii"))
+    except (OSError, ValueError):
+        return None
+    return seconds if seconds < usual else None
+
+
+def _idle_of(place: Place) -> Idle | None:
+    """Return what sees whether anything happens, where that is asked."""
+    seconds = place.record.get("idle_seconds")
+    if not seconds or place.record["kind"] not in ("server", "manual"):
+        return None
+    service, resources = place.record.get("service") or {}, place.record.get("resources") or {}
+    return Idle(
+        seconds,
+        [service["port"]] if service else [],
+        () if resources.get("gpus") else None,
+        sees_clients=False,
+        probes_per_second=float(place.record.get("probes_per_second") or 0),
+    )
 
 
 def _facts(place: Place, attempt: int) -> dict[str, Any]:

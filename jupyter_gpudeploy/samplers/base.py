@@ -38,7 +38,10 @@ class Axis(NamedTuple):
 
 
 class Told(NamedTuple):
-    """A point that was asked for, and what came of it (None while unknown)."""
+    """A point that was asked for, and what came of it: the smaller, the better.
+
+    `value` is None while it is not known, NaN where it ended without one.
+    """
 
     parameters: Params
     value: float | None = None

@@ -23,7 +23,11 @@ class ServeSpec(Protocol):
 
     @property
     def gpus(self) -> int:
-        """GPUs of one replica."""
+        """GPUs of one replica, on each of its machines."""
+
+    @property
+    def nodes(self) -> int:
+        """Machines of one replica."""
 
     @property
     def program(self) -> str | None:
@@ -40,7 +44,9 @@ class Container(NamedTuple):
     `entry_point`: the leading words of `command` that stand for the image's entry point. `user`, `group`: who it runs
     as where the cluster does not choose. `environment`: what is set beside the preset's own. `caches`: variables, each
     with the folder below the cache that it names. `startup_variable`: names the seconds that loading may take. `drain`:
-    words that make it finish its requests when it is to end, for `drain_seconds`.
+    words that make it finish its requests when it is to end, for `drain_seconds`. `together`: further words of a server
+    on several machines, `worker`: of all but the first; in them {nodes}, {rank}, {leader} (its address) and {port} are
+    filled in. A server without them runs on one machine.
     """
 
     entry_point: tuple[str, ...] = ()
@@ -51,6 +57,8 @@ class Container(NamedTuple):
     startup_variable: str = ""
     drain: tuple[str, ...] = ()
     drain_seconds: int = 60
+    together: tuple[str, ...] = ()
+    worker: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

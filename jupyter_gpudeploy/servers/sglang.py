@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 
 def _command(spec: ServeSpec) -> tuple[str, ...]:
-    parallel = ("--tp-size", str(spec.gpus)) if spec.gpus > 1 and not _sets_parallelism(spec) else ()
+    total = max(spec.gpus, 1) * spec.nodes
+    parallel = ("--tp-size", str(total)) if total > 1 and not _sets_parallelism(spec) else ()
     model = ("--model-path", spec.model or "", "--host", "{host}", "--port", "{port}", "--enable-metrics")
     return ("sglang", "serve", *model, *parallel, *spec.words)
 
@@ -45,6 +46,7 @@ EXPORT = ServerPreset(
     image="docker.io/lmsysorg/sglang:v0.5.23",
     container=Container(
         caches={"HF_HOME": "hf", "TORCHINDUCTOR_CACHE_DIR": "inductor", "TRITON_CACHE_DIR": "triton"},
+        together=("--nnodes", "{nodes}", "--node-rank", "{rank}", "--dist-init-addr", "{leader}:{port}"),
     ),
     api_key_flag="--api-key",
     needs_command="sglang",

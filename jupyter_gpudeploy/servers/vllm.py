@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 
 
 def _command(spec: ServeSpec) -> tuple[str, ...]:
-    parallel = ("--tensor-parallel-size", str(spec.gpus)) if spec.gpus > 1 and not _sets_parallelism(spec) else ()
-    return ("vllm", "serve", spec.model or "", "--host", "{host}", "--port", "{port}", *parallel, *spec.words)
+    own = _sets_parallelism(spec)
+    tensor = ("--tensor-parallel-size", str(spec.gpus)) if spec.gpus > 1 and not own else ()
+    pipeline = ("--pipeline-parallel-size", str(spec.nodes)) if spec.nodes > 1 and not own else ()
+    return ("vllm", "serve", spec.model or "", "--host", "{host}", "--port", "{port}", *tensor, *pipeline, *spec.words)
 
 
 def _sets_parallelism(spec: ServeSpec) -> bool:
@@ -24,6 +26,7 @@ def _sets_parallelism(spec: ServeSpec) -> bool:
     return any(text.split("=")[0] in flags for text in spec.words)
 
 
+_MEETING = ("--master-addr", "{leader}", "--master-port", "{port}")
 EXPORT = ServerPreset(
     command=_command,
     startup_seconds=3600,
@@ -53,6 +56,8 @@ EXPORT = ServerPreset(
         startup_variable="VLLM_ENGINE_READY_TIMEOUT_S",
         drain=("--shutdown-timeout", "90"),  # 0 unless said: requests would be cut off at once
         drain_seconds=90,
+        together=("--nnodes", "{nodes}", "--node-rank", "{rank}", *_MEETING),
+        worker=("--headless",),
     ),
     api_key_env="VLLM_API_KEY",
     needs_command="vllm",

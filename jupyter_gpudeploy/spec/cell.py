@@ -97,6 +97,23 @@ def code_of(text: str) -> str | None:
     return None if begun is None else text[begun:].rstrip() or None
 
 
+def parts(text: str) -> tuple[str, int | None]:
+    """Return the header of a cell and the index of `text` at which its Python begins, None for a cell without.
+
+    Every index of the header is one of `text`. Not for the older forms.
+    """
+    header, begun = _split(text)
+    return header, begun
+
+
+def is_older(text: str) -> bool:
+    """Return whether the cell is one of the older forms: a sectioned config.yaml, or a wizard's transcript."""
+    if _is_transcript(text):
+        return True
+    value = load(_split(text)[0], 2).value
+    return isinstance(value, dict) and bool(GUIDE_SECTIONS.intersection(value))
+
+
 def _tried(problems: list[Problem], work: Callable[..., Result], *arguments: Any) -> Result | None:  # noqa: ANN401
     """Return what `work` does, or None and its problems added to the others; its exception is gone by then."""
     try:
@@ -204,14 +221,14 @@ def _words_for_switches(spec: Spec) -> list[Remark]:
 
 
 def _split(text: str) -> tuple[str, int | None]:
-    """Return the header, padded to keep its line numbers, and the index at which the Python begins."""
+    """Return the header, whose every index is one of `text`, and the index at which the Python begins."""
     lines = text.split("\n")
     marks = [number for number, line in enumerate(lines) if line.rstrip() == "---"]
     if not marks:
         return ("", 0) if _is_all_python(text) else (text, None)
     begun = next((number for number, line in enumerate(lines) if line.strip()), 0)
     if marks[0] == begun and _begins_with_key(lines[begun + 1 :]):
-        lines[begun] = ""  # a document marker on top of the header
+        lines[begun] = " " * len(lines[begun])  # a document marker on top of the header
         marks = marks[1:]
         if not marks:
             return "\n".join(lines), None

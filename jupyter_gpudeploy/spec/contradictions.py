@@ -42,6 +42,9 @@ def _server(spec: Spec) -> Iterator[Mistake]:
             "mode: auto_start, or leave mode: out",
             about=("mode", "serve"),
         )
+    if spec.serve is None and spec.mode in (None, "job") and spec.idle_minutes is not None:
+        message = "idle_minutes: is for servers and environments: a job ends by itself"
+        yield Mistake(message, "max_hours: 12", about=("idle_minutes", "serve", "mode"))
     if spec.serve is None and spec.mode in (None, "job"):
         for name in _OF_SERVERS:
             if name in spec.model_fields_set and getattr(spec, name) != type(spec).model_fields[name].get_default():
@@ -62,6 +65,8 @@ def _search(spec: Spec) -> Iterator[Mistake]:
                 message = f"parameter {name!r} is a range: method: {spec.method or 'grid'} needs values"
                 hint = "values: [..], or method: random with max_runs:"
                 yield Mistake(message, hint, ("parameters", name), ("parameters", "method"))
+    if spec.method == "bayes" and spec.max_runs is None and spec.is_sweep:
+        yield Mistake("method: bayes needs max_runs:", "max_runs: 20", about=("method", "max_runs", "parameters"))
     if spec.method == "bayes" and spec.metric is None:
         message = "method: bayes needs metric:, what is it to improve?"
         yield Mistake(message, "metric: {name: val_acc, goal: maximize}", about=("method", "metric"))

@@ -56,6 +56,15 @@ def no_items() -> list[Any]:
     return []
 
 
+def offered(intents: str = "", *, section: str = "") -> dict[str, Any]:
+    """Return what the JSON Schema says of a key for whoever makes a form of it.
+
+    `intents`: for whom it matters (`cluster`: on a cluster); the others find it further down. `section`: begins one,
+    to which the keys below belong as well.
+    """
+    return {"x-intents": intents.split()} | ({"x-section": section} if section else {})
+
+
 def _without_nul(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not hold a NUL character: no program can be given one")

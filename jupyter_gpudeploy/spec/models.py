@@ -31,7 +31,9 @@ from jupyter_gpudeploy.spec.fields import (
     Text,
     Whole,
     no_items,
+    offered,
 )
+from jupyter_gpudeploy.spec.git import GitSpec
 from jupyter_gpudeploy.spec.parameters import Distribution, Parameter
 from jupyter_gpudeploy.spec.parts import HealthSpec, MetricSpec, TrackingSpec, likely_goal
 from jupyter_gpudeploy.spec.tokens import holds_secret, secret_like
@@ -58,9 +60,12 @@ TEXT_FIELDS = (
     "name", "description", "run", "serve", "args", "entry_point", "app", "model", "env", "secrets", "requirements",
     "working_dir", "metric_files", "tracking", "backend", "cluster", "namespace", "image", "gpu_type", "gpu_resource",
     "node_selector", "tolerations", "queue", "priority", "storage", "schedule", "time_zone", "expose", "host",
-    "gateway", "image_pull_secrets", "service_account",
+    "gateway", "image_pull_secrets", "service_account", "git",
 )  # fmt: skip
 """The keys whose values are text: `env: {VERSION: 1.10}` is meant as it is spelled."""
+
+ANY = "serve train sweep evaluate interactive"
+PROGRAM = "serve train sweep evaluate"
 
 
 class Remark(NamedTuple):
@@ -79,67 +84,124 @@ class Spec(Strict):
     """Everything a cell can say. `code` is the Python below the `---`."""
 
     name: Annotated[Line, Field(min_length=1, max_length=LONGEST_NAME)] | None = Field(
-        None, description="what the run is called", examples=["digits"]
+        None, description="what the run is called", examples=["digits"], json_schema_extra=offered(ANY, section="Run")
     )
     description: Text | None = Field(None, description="notes for whoever reads the run later")
 
     run: Text | list[Text] | None = Field(
-        None, description="a script, a folder (with entry_point), a notebook, or a command", examples=["train.py"]
+        None,
+        description="a script, a folder (with entry_point), a notebook, or a command",
+        examples=["train.py"],
+        json_schema_extra=offered(PROGRAM, section="Program"),
     )
     serve: Line | None = Field(
-        None, description="a server: fastapi, flask, command, vllm, ...", examples=["fastapi"], min_length=1
+        None,
+        description="a server: fastapi, flask, command, vllm, ...",
+        examples=["fastapi"],
+        min_length=1,
+        json_schema_extra=offered("serve"),
     )
     mode: Literal["auto_start", "job", "manual"] | None = Field(
         None, description="auto_start: a server; job: runs once; manual: an environment that stays up"
     )
     args: Text | list[Text] = Field(
-        "", description="arguments; {name} is replaced by the parameter", examples=["--lr {lr} --epochs 20"]
+        "",
+        description="arguments; {name} is replaced by the parameter",
+        examples=["--lr {lr} --epochs 20"],
+        json_schema_extra=offered(PROGRAM),
     )
     entry_point: Line | None = Field(None, description="the script inside the folder of run:", examples=["main.py"])
     app: Line = Field("app", description="the variable that holds the application of serve: fastapi or flask")
-    model: Line | None = Field(None, description="the model a model server loads", examples=["Qwen/Qwen3-0.6B"])
+    model: Line | None = Field(
+        None,
+        description="the model a model server loads",
+        examples=["Qwen/Qwen3-0.6B"],
+        json_schema_extra=offered("serve"),
+    )
 
     parameters: dict[ParameterName, Parameter] = Field(
-        default_factory=dict, description="the axes of a sweep", examples=[{"lr": [0.1, 0.01]}]
+        default_factory=dict,
+        description="the axes of a sweep",
+        examples=[{"lr": [0.1, 0.01]}],
+        json_schema_extra=offered("sweep evaluate", section="Search"),
     )
     method: Literal["grid", "random", "ablation", "bayes"] | None = Field(
         None,
-        description="grid: every combination; random: max_runs draws; ablation: the baseline, then one change each",
+        description="grid: every combination; random: max_runs draws; ablation: the baseline, then one change each;"
+        " bayes: each point from what came of the ones before",
+        json_schema_extra=offered("sweep"),
     )
     metric: MetricSpec | None = Field(
-        None, description="what a comparison is about", examples=[{"name": "val_acc", "goal": "maximize"}]
+        None,
+        description="what a comparison is about",
+        examples=[{"name": "val_acc", "goal": "maximize"}],
+        json_schema_extra=offered("sweep evaluate"),
     )
-    max_runs: AtLeastOne | None = Field(None, description="at most so many trials", examples=[50])
-    parallelism: AtLeastOne = Field(1, description="trials at the same time", examples=[2])
+    max_runs: AtLeastOne | None = Field(
+        None, description="at most so many trials", examples=[50], json_schema_extra=offered("sweep")
+    )
+    parallelism: AtLeastOne = Field(
+        1, description="trials at the same time", examples=[2], json_schema_extra=offered("sweep")
+    )
     seed: Whole = Field(0, description="of the sampler; also SEED in each trial", examples=[0])
 
-    gpus: Count = Field(0, description="GPUs of each trial or replica", examples=[1])
-    cpu: Processors | None = Field(None, description="processors: 4, 500m", examples=[4])
-    memory: Memory | None = Field(None, description="memory: 16Gi, 256G", examples=["16Gi"])
+    gpus: Count = Field(
+        0,
+        description="GPUs of each trial or replica",
+        examples=[1],
+        json_schema_extra=offered(ANY, section="Resources"),
+    )
+    cpu: Processors | None = Field(
+        None, description="processors: 4, 500m", examples=[4], json_schema_extra=offered("interactive train")
+    )
+    memory: Memory | None = Field(
+        None, description="memory: 16Gi, 256G", examples=["16Gi"], json_schema_extra=offered(ANY)
+    )
     nodes: AtLeastOne = Field(1, description="machines of one trial", examples=[1])
-    replicas: AtLeastOne = Field(1, description="copies of a server", examples=[2])
+    replicas: AtLeastOne = Field(1, description="copies of a server", examples=[2], json_schema_extra=offered("serve"))
 
     env: dict[EnvironmentName, Text] = Field(
-        default_factory=dict, description="environment variables", examples=[{"OMP_NUM_THREADS": "1"}]
+        default_factory=dict,
+        description="environment variables",
+        examples=[{"OMP_NUM_THREADS": "1"}],
+        json_schema_extra=offered(section="Environment"),
     )
     secrets: dict[EnvironmentName, Reference] = Field(
         default_factory=dict,
         description="NAME: where its value is found (env:NAME, file:PATH); never the value",
         examples=[{"HF_TOKEN": "env:HF_TOKEN"}],
+        json_schema_extra=offered("serve"),
     )
     requirements: Text | list[Text] = Field(
         default_factory=no_items,
         description="packages, or a requirements file, beyond what the environment has",
         examples=[["scikit-learn"]],
+        json_schema_extra=offered(ANY),
+    )
+    git: GitSpec | None = Field(
+        None,
+        description="a repository whose files stand for the notebook's folder: ADDRESS@REF, or {url, ref, path}",
+        examples=["https://github.com/org/repo@v1.0"],
     )
     working_dir: Text | None = Field(
         None, description="where the program runs; the notebook's folder unless said", examples=["."]
     )
     allow_outside: Switch = Field(False, description="allow sources outside the notebook's folder", examples=[True])
     max_hours: Annotated[Number, Field(gt=0)] | None = Field(
-        None, description="ended when it takes longer", examples=[12]
+        None,
+        description="ended when it takes longer",
+        examples=[12],
+        json_schema_extra=offered("train sweep evaluate interactive", section="Limits"),
     )
-    retries: Count | None = Field(None, description="further attempts after a failure", examples=[2])
+    idle_minutes: Annotated[Number, Field(gt=0)] | None = Field(
+        None,
+        description="a server or an environment is stopped when nothing happens for so long",
+        examples=[30],
+        json_schema_extra=offered("serve interactive"),
+    )
+    retries: Count | None = Field(
+        None, description="further attempts after a failure", examples=[2], json_schema_extra=offered("train")
+    )
     warm: Switch | list[Line] = Field(
         False,
         description="fork trials from one prepared process; a list names modules to import first",
@@ -149,15 +211,26 @@ class Spec(Strict):
         default_factory=no_items,
         description="csv or json files with metrics; {name} and {output} are replaced",
         examples=[["{output}/log.csv"]],
+        json_schema_extra=offered("evaluate"),
     )
 
-    port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(None, description="the server's port", examples=[8000])
+    port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(
+        None, description="the server's port", examples=[8000], json_schema_extra=offered("serve", section="Server")
+    )
     health: HealthSpec | None = Field(None, description="the path that says the server is ready", examples=["/health"])
     route: Switch = Field(False, description="reachable from outside the cluster", examples=[True])
 
-    image: Line | None = Field(None, description="the container image, on a cluster", examples=["python:3.12-slim"])
+    image: Line | None = Field(
+        None,
+        description="the container image, on a cluster",
+        examples=["python:3.12-slim"],
+        json_schema_extra=offered("cluster", section="Cluster"),
+    )
     gpu_type: Line | None = Field(
-        None, description="the GPU model: a name of the settings file, or the node's label", examples=["H100"]
+        None,
+        description="the GPU model: a name of the settings file, or the node's label",
+        examples=["H100"],
+        json_schema_extra=offered("cluster"),
     )
     gpu_resource: Line | None = Field(
         None,
@@ -170,10 +243,15 @@ class Spec(Strict):
     tolerations: list[Line] = Field(
         default_factory=no_items, description="taints borne: key, key=value, key=value:Effect", examples=[["gpu"]]
     )
-    queue: Line | None = Field(None, description="the Kueue LocalQueue", examples=["team-a"])
+    queue: Line | None = Field(
+        None, description="the Kueue LocalQueue", examples=["team-a"], json_schema_extra=offered("cluster")
+    )
     priority: Line | None = Field(None, description="the PriorityClass of the pods")
     storage: Line | None = Field(
-        None, description="a volume for outputs and caches: its size, or claim:NAME", examples=["20Gi"]
+        None,
+        description="a volume for outputs and caches: its size, or claim:NAME",
+        examples=["20Gi"],
+        json_schema_extra=offered("cluster"),
     )
     shm: Memory | None = Field(None, description="size of /dev/shm on a cluster", examples=["8Gi"])
     upload: Switch | list[Text] | None = Field(
@@ -182,7 +260,7 @@ class Spec(Strict):
     schedule: Line | None = Field(None, description="when it runs, again and again, as in cron", examples=["0 6 * * *"])
     time_zone: Line | None = Field(None, description="of schedule:", examples=["Europe/Madrid"])
     expose: Literal["forward", "route", "httproute", "ingress", "loadbalancer"] | None = Field(
-        None, description="how a server is reached from outside its cluster"
+        None, description="how a server is reached from outside its cluster", json_schema_extra=offered("cluster")
     )
     host: Line | None = Field(None, description="the host name of expose:", examples=["chat.example.org"])
     gateway: Line | None = Field(None, description="namespace/name of the Gateway of expose: httproute")
@@ -193,11 +271,18 @@ class Spec(Strict):
     )
 
     tracking: TrackingSpec | None = Field(
-        None, description="an experiment tracker to report to as well", examples=[{"backend": "mlflow"}]
+        None,
+        description="an experiment tracker to report to as well",
+        examples=[{"backend": "mlflow"}],
+        json_schema_extra=offered(section="Tracking"),
     )
-    backend: Line | None = Field(None, description="local or kubernetes", examples=["local"])
-    cluster: Line | None = Field(None, description="a cluster of the settings file")
-    namespace: Line | None = Field(None, description="the namespace on a cluster")
+    backend: Line | None = Field(
+        None, description="local or kubernetes", examples=["local"], json_schema_extra=offered(ANY, section="Where")
+    )
+    cluster: Line | None = Field(
+        None, description="a cluster of the settings file", json_schema_extra=offered("cluster")
+    )
+    namespace: Line | None = Field(None, description="the namespace on a cluster", json_schema_extra=offered("cluster"))
 
     code: str | None = Field(None, description="the program, below the line ---", exclude=True)
 
@@ -267,6 +352,7 @@ def json_schema() -> dict[str, Any]:
     for name, short in (
         ("metric", [{"type": "string"}]),
         ("health", [{"type": "string"}]),
+        ("git", [{"type": "string"}]),
         ("secrets", names["anyOf"]),
     ):
         long = properties[name].pop("anyOf", None) or [{"type": "object", "additionalProperties": {"type": "string"}}]

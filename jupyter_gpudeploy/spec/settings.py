@@ -10,6 +10,7 @@
         image: registry.example/science:1
         queue: gpu-queue
         gpu_types: {H100: NVIDIA-H100-80GB-HBM3}
+    prices: {H100: 2.40, local: 0.30}    # of one GPU hour, for %deploy top: by GPU type, cluster or backend
 
 It is `$JUPYTER_GPUDEPLOY_CONFIG`, else `$XDG_CONFIG_HOME/jupyter_gpudeploy/config.yaml`, else the same below
 `~/.config`. No file is the same as an empty one. Everything in it is text.
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 
 from jupyter_gpudeploy.errors import Problem, SpecError
 from jupyter_gpudeploy.names import safe_name
@@ -45,6 +46,19 @@ def _object_name(text: str) -> str:
 
 
 Name = Annotated[Line, AfterValidator(_object_name)]
+
+
+def _price(text: str) -> float:
+    try:
+        price = float(text)
+    except ValueError:
+        price = -1.0
+    if not 0 <= price < float("inf"):
+        raise ValueError("is no price of a GPU hour: a number, without a currency")
+    return price
+
+
+Price = Annotated[float, BeforeValidator(_price)]
 
 
 class SettingsError(SpecError):
@@ -96,6 +110,7 @@ class Settings(Strict):
     clusters: dict[Line, ClusterSettings] = Field(default_factory=dict, description="profiles by name")
     default_cluster: Line | None = Field(None, description="the cluster of cells that name none")
     default_backend: Line | None = Field(None, description="the backend of cells that name none")
+    prices: dict[Line, Price] = Field(default_factory=dict, description="of one GPU hour: H100, a cluster, or local")
 
 
 def read_settings(file: Path | None = None) -> Settings:

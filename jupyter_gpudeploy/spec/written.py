@@ -29,14 +29,26 @@ def header(spec: Spec) -> dict[str, Any]:
 
 def write(spec: Spec) -> str:
     """Return the text of the cell below its magic line. `read` makes the same Spec of it."""
-    lines = []
-    for key, value in header(spec).items():
-        if key in _BLOCKS and value:
-            lines += [f"{key}:", *(f"  {_key(name)}: {_value(_short(item))}" for name, item in value.items())]
-        else:
-            lines.append(f"{key}: {_value(value)}")
+    lines = [line for key, value in header(spec).items() for line in entry(key, value)]
     text = "\n".join(lines) + "\n" if lines else "{}\n"
     return text if spec.code is None else f"{text}---\n{spec.code}\n"
+
+
+def entry(key: str, value: Any) -> list[str]:  # noqa: ANN401 - any JSON value
+    """Return the lines of a header that give `key` this value."""
+    if key in _BLOCKS and isinstance(value, dict) and value:
+        return [f"{key}:", *(f"  {inner_entry(name, item)}" for name, item in value.items())]
+    return [inner_entry(key, value)]
+
+
+def inner_entry(key: str, value: Any) -> str:  # noqa: ANN401 - any JSON value
+    """Return the one line that gives `key` this value, without indentation."""
+    return f"{_key(key)}: {_value(_short(value))}"
+
+
+def value_text(value: Any, *, inside: bool = False) -> str:  # noqa: ANN401 - any JSON value
+    """Return a value as it stands behind its key, in one line; `inside` brackets, more of it needs quotes."""
+    return _value(value, inside=inside)
 
 
 def differences(

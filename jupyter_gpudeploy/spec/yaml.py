@@ -69,6 +69,8 @@ class _Place(NamedTuple):
     key: tuple[int, int]
     value: tuple[int, int]
     text: str | None
+    span: tuple[int, int, int] = (0, 0, 0)
+    is_block: bool = False
 
 
 class Document:
@@ -86,6 +88,18 @@ class Document:
     def where_value(self, path: Path) -> tuple[int, int]:
         """Return the line and column of the value at `path`, or of the nearest one above it."""
         return self._place(path).value
+
+    def span(self, path: Path) -> tuple[int, int, int]:
+        """Return the indices of the text at which the key (or item) at `path`, its value, and its value's end are.
+
+        Behind a block scalar, the end may be that of the empty lines below it. Where an alias stands, the value is
+        elsewhere in the text, before its key.
+        """
+        return self._places[path].span
+
+    def is_block(self, path: Path) -> bool:
+        """Return whether what is at `path` is a mapping or a list without brackets, each item on lines of its own."""
+        return self._places[path].is_block
 
     def as_text(self, path: Path) -> Any:  # noqa: ANN401 - any YAML
         """Return the value at `path` with every scalar but null as it is spelled: `1.10` stays `1.10`."""
@@ -207,6 +221,14 @@ def _children(node: Node) -> Iterator[Node]:
             yield value
 
 
+def _end(node: Node) -> int:
+    """Return the index behind the value; PyYAML ends a block only where something else begins."""
+    while isinstance(node, SequenceNode | MappingNode) and not node.flow_style and node.value:
+        last = node.value[-1]
+        node = last[1] if isinstance(node, MappingNode) else last
+    return int(node.end_mark.index)
+
+
 class _Builder:
     """Makes values from nodes. An alias is built anew wherever it stands, so nothing is shared."""
 
@@ -217,7 +239,9 @@ class _Builder:
 
     def build(self, node: Node, path: Path, key: Node | None = None) -> Any:  # noqa: ANN401 - any YAML
         text = node.value if isinstance(node, ScalarNode) else None
-        self.places[path] = _Place(self._where(key or node), self._where(node), text)
+        span = ((key or node).start_mark.index, node.start_mark.index, _end(node))
+        is_block = isinstance(node, SequenceNode | MappingNode) and not node.flow_style
+        self.places[path] = _Place(self._where(key or node), self._where(node), text, span, is_block)
         if isinstance(node, ScalarNode):
             return scalar(node.value) if node.style is None else node.value
         if isinstance(node, SequenceNode):

@@ -107,6 +107,13 @@ class Columns(Sequence[MetricPoint]):
                     theirs = array("i", map(numbers.__getitem__, theirs))
             mine.extend(theirs if chosen is None else array(theirs.typecode, compress(theirs, chosen)))
 
+    def after(self, start: int) -> Columns:
+        """Return the rows from `start` on; a copy."""
+        part = Columns(self._names)
+        for name in FIELDS:
+            setattr(part, name, getattr(self, name)[start:])
+        return part
+
     def order_by_line(self, start: int = 0) -> None:
         """Bring the rows from `start` on into the order of their lines; those of one line stay as they are."""
         line = self.line

@@ -72,8 +72,15 @@ class _Reader:
 
     def _read(self, points: Columns, *, ended: bool) -> None:
         for lines in self._tail.batches(ended=ended):
-            self._shapes.read(lines, self._line + 1, self._attempt, points)
+            if _may_hold_some(lines):
+                self._shapes.read(lines, self._line + 1, self._attempt, points)
             self._line += len(lines)
+
+
+def _may_hold_some(lines: list[bytes]) -> bool:
+    """Return whether any of these lines could hold a metric; a flood of others is passed over at once."""
+    whole = b"\n".join(lines)
+    return b"=" in whole or b":" in whole or b"\n|" in whole or whole.startswith(b"|")
 
 
 def _parsed(line: bytes) -> Parsed | None:

@@ -36,6 +36,7 @@ def lab_server(root, state):
     (settings / "overrides.json").write_text(json.dumps(QUIET))
     environment = {
         **os.environ,
+        "JUPYTER_GPUDEPLOY_SAMPLING": "on",
         "JUPYTER_GPUDEPLOY_HOME": str(state / "gpudeploy"),
         "JUPYTER_CONFIG_DIR": str(home / "config"),
         "JUPYTER_DATA_DIR": str(home / "data"),

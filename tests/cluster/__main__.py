@@ -8,7 +8,7 @@ import os
 import sys
 from typing import Any
 
-from . import build, crds, identities, images, paths, simulation, system
+from . import build, controllers, crds, identities, images, paths, simulation, system
 from .cluster import Cluster
 from .parts import PARTS
 from .system import ClusterError
@@ -60,6 +60,9 @@ def _parser() -> argparse.ArgumentParser:
     scale = add("scale", _scale, "simulated nodes with 8 GPUs each: scale up 100, scale down")
     scale.add_argument("direction", choices=["up", "down"])
     scale.add_argument("nodes", nargs="?", type=int, default=0)
+    others = add("controllers", _controllers, "controllers of others: up, down; neither: say which run")
+    others.add_argument("direction", nargs="?", choices=["up", "down"])
+    others.add_argument("names", nargs="*", metavar="NAME", help=f"all, or some of {' '.join(controllers.CONTROLLERS)}")
     kubectl = add("kubectl", _kubectl, "kubectl of this cluster: python -m tests.cluster kubectl -- get pods -A")
     kubectl.add_argument("words", nargs=argparse.REMAINDER)
     return parser
@@ -122,6 +125,14 @@ def _scale(arguments: argparse.Namespace) -> None:
         simulation.up(arguments.nodes)
     else:
         simulation.down()
+
+
+def _controllers(arguments: argparse.Namespace) -> None:
+    if arguments.direction:
+        getattr(controllers, arguments.direction)(*arguments.names)
+    there = controllers.running()
+    for name in controllers.CONTROLLERS:
+        print(f"{name:12}{'runs' if name in there else ''}".rstrip())
 
 
 def _why_not(_: argparse.Namespace) -> int:

@@ -58,6 +58,7 @@ NEEDED = (
     Program("pause", ("pause",)),
 )
 KWOK = Program("kwok", ("kwok",), target="tool")
+CONTROLLERS = {name: Program(name, (name,), target="tool") for name in ("kueue", "jobset", "lws")}
 
 
 def build(*programs: Program) -> None:
@@ -75,8 +76,9 @@ def _build(one: Program) -> None:
     fresh = target / f".{one.module}.new"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
+    output = fresh / one.makes[0] if len(one.makes) == 1 else f"{fresh}/"  # the folder of one may be called otherwise
     command(
-        ["go", "build", "-trimpath", "-ldflags", f"-s -w {one.link}".strip(), "-o", f"{fresh}/", one.target],
+        ["go", "build", "-trimpath", "-ldflags", f"-s -w {one.link}".strip(), "-o", output, one.target],
         cwd=one.folder,
         env={"CGO_ENABLED": "0", "GOWORK": "off"},
     )

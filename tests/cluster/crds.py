@@ -11,7 +11,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from . import paths
+from . import paths, processes
 from .client import METADATA_LIST, Client
 from .system import ClusterError, command, timed, wait_for
 
@@ -47,12 +47,16 @@ def install(*names: str) -> None:
     for one in wanted:
         if not client.exists(f"{_AT}/{one['metadata']['name']}"):
             client.post(_AT, one)
-    wait_for("the API server serves them", lambda: all(_is_served(client, one) for one in wanted))
+    wait_for("the API server serves them", lambda: all(is_served(client, one) for one in wanted))
 
 
 def remove(*names: str) -> None:
-    """Remove sets of kinds with all objects of them, all without names; those not installed are no error."""
-    client, wanted = Client(), _definitions(names)
+    """Remove sets of kinds with all objects of them, all without names; those not installed are no error.
+
+    The kinds of a controller that runs (controllers.py) stay.
+    """
+    left = [name for name in names or SETS if processes.main_pid(name) is None]
+    client, wanted = Client(), _definitions(left) if left else []
     for one in wanted:
         client.delete(f"{_AT}/{one['metadata']['name']}")
     names_left = {one["metadata"]["name"] for one in wanted}
@@ -70,7 +74,8 @@ def _names(client: Client) -> set[str]:
     return {one["metadata"]["name"] for one in client.get(_AT, kind=METADATA_LIST)["items"] or ()}
 
 
-def _is_served(client: Client, definition: dict[str, Any]) -> bool:
+def is_served(client: Client, definition: dict[str, Any]) -> bool:
+    """Whether the API server knows a kind in all its versions."""
     group, plural = definition["spec"]["group"], definition["spec"]["names"]["plural"]
     found = [client.get(f"/apis/{group}/{version['name']}") for version in definition["spec"]["versions"]]
     return all(any(one["name"] == plural for one in answer["resources"]) for answer in found)
@@ -120,14 +125,14 @@ def _read(modules: dict[str, Path], one: str) -> dict[str, Any]:
     ending, _, name = one.partition("@")
     folder = next(folder for module, folder in modules.items() if module.endswith(f"/{ending}"))
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return dict(_without_prose(yaml.load((folder / name).read_bytes(), loader)))  # noqa: S506 - safe, and in C
+    return dict(without_prose(yaml.load((folder / name).read_bytes(), loader)))  # noqa: S506 - safe, and in C
 
 
-def _without_prose(schema: Any) -> Any:
+def without_prose(schema: Any) -> Any:
     """Drop descriptions: with them Argo's schema is larger than the API server takes."""
     if isinstance(schema, list):
-        return [_without_prose(one) for one in schema]
+        return [without_prose(one) for one in schema]
     if not isinstance(schema, dict):
         return schema
     kept = {key: value for key, value in schema.items() if not (key == "description" and isinstance(value, str))}
-    return {key: _without_prose(value) for key, value in kept.items()}
+    return {key: without_prose(value) for key, value in kept.items()}

@@ -23,6 +23,7 @@ USERS = {
     "plain": ("plain", "people"),  # may do nothing until a test binds a role to it
     "other": ("other", "people"),  # somebody else
 }
+PROXY = "front-proxy"
 _EXTENSIONS = f"""
 [req]
 distinguished_name = name
@@ -58,6 +59,8 @@ def make() -> None:
         _certificates()
         _tokens()
         (folder() / "ready").touch()
+    if not (folder() / "proxy.crt").exists():
+        _proxy_certificate()
 
 
 def token(name: str) -> str:
@@ -118,6 +121,17 @@ def _certificates() -> None:
     command([*signed, "-keyout", place / "apiserver.key", "-out", place / "apiserver.crt"])
     command(["openssl", "genrsa", "-out", place / "accounts.key", "2048"])
     command(["openssl", "rsa", "-in", place / "accounts.key", "-pubout", "-out", place / "accounts.pub"])
+
+
+def _proxy_certificate() -> None:
+    """By it the servers of other APIs know that a request comes through the API server."""
+    place = folder()
+    config = place / "proxy.conf"
+    config.write_text("[req]\ndistinguished_name = name\n[name]\n[client]\nextendedKeyUsage = clientAuth\n")
+    made: list[str | Path] = ["-keyout", place / "proxy.key", "-out", place / "proxy.crt"]
+    signed: list[str | Path] = ["-CA", place / "ca.crt", "-CAkey", place / "ca.key"]
+    words = f"req -x509 -newkey rsa:2048 -nodes -days 3650 -extensions client -subj /CN={PROXY}".split()
+    command(["openssl", *words, "-config", config, *signed, *made])
 
 
 def _tokens() -> None:

@@ -71,14 +71,14 @@ def _fingerprint() -> str:
 
 
 def _images() -> list[Image]:
-    base, extras, examples = (layers.make(name) for name in ("debian", "extras", "examples"))
+    base, extras, examples, jupyter = (layers.make(name) for name in ("debian", "extras", "examples", "jupyter"))
     python = {"Cmd": ["python3"], "WorkingDir": "/", "Env": [f"PATH={PATH}", "LANG=C.UTF-8"]}
     nonroot = {**python, "User": "1000:1000", "WorkingDir": "/home/user"}
     return [
         Image((paths.PAUSE_IMAGE,), (layers.make("pause"),), {"Entrypoint": ["/pause"]}),
         Image((paths.PYTHON_IMAGE, _latest(paths.PYTHON_IMAGE)), (base, extras), python),
         Image((paths.NONROOT_IMAGE,), (base, extras), nonroot),
-        Image((paths.EXAMPLES_IMAGE, _latest(paths.EXAMPLES_IMAGE)), (base, extras, examples), python),
+        Image((paths.EXAMPLES_IMAGE, _latest(paths.EXAMPLES_IMAGE)), (base, extras, examples, jupyter), python),
     ]
 
 

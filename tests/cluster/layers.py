@@ -27,6 +27,7 @@ UNWANTED = ("doc", "man", "locale", "info", "lintian")
 # What examples/ import, and what jupyter_gpudeploy itself needs inside a pod.
 EXAMPLES = ("scikit-learn", "pandas", "fastapi", "uvicorn", "flask", "nbclient", "ipykernel", "pyyaml", "packaging")
 IMPORTS = "import sklearn.ensemble, pandas, fastapi, uvicorn, flask, nbclient, ipykernel, yaml, packaging"
+JUPYTER = ("jupyter-server",)  # what a forward to a notebook server needs
 WHEELS = ("tabulate", "six", "colorama")  # what `requirements:` can install in a pod, without a network
 
 
@@ -41,7 +42,8 @@ def recipes() -> dict[str, str]:
     inputs: dict[str, list[object]] = {
         "debian": [DEBIAN, UNWANTED],
         "extras": [WHEELS, smi],
-        "examples": [EXAMPLES, IMPORTS],
+        "examples": [EXAMPLES, IMPORTS, inspect.getsource(_install)],
+        "jupyter": [JUPYTER, EXAMPLES, IMPORTS, inspect.getsource(_install)],
         "pause": [hashlib.sha256(pause).hexdigest()],
     }
     return {name: json.dumps([inspect.getsource(_MAKERS[name]), *given]) for name, given in inputs.items()}
@@ -87,19 +89,37 @@ def _examples(target: Path) -> None:
     """What the examples import, with its bytecode: without it each pod compiles again, 6 s of a processor instead of 2."""
     with _place() as root:
         command(["tar", "-C", root, "-xf", make("debian")])
-        packages = root / "usr/local/lib" / f"python{_python()}" / "dist-packages"
-        _pip(["install", "--quiet", "--no-compile", "--target", str(packages)], EXAMPLES)
-        for tests in [path for path in packages.rglob("tests") if path.is_dir()]:
-            shutil.rmtree(tests)
-        for script in (packages / "bin").iterdir():
-            text = script.read_text().partition("\n")[2]
-            _write(root / "usr/local/bin" / script.name, f"#!/usr/bin/python3\n{text}", executable=True)
-        shutil.rmtree(packages / "bin")
-        # A layer's files have the time 0, and bytecode must not depend on it.
-        compileall = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
-        command(["chroot", root, "python3", *compileall, f"/{packages.relative_to(root)}"])
+        _install(root, EXAMPLES)
         command(["chroot", root, "python3", "-B", "-c", IMPORTS])
         _tar(root, target, only="usr/local")
+
+
+def _jupyter(target: Path) -> None:
+    """A notebook server, and what it needs that is not in the layers below."""
+    with _place() as root:
+        for below in ("debian", "examples"):
+            command(["tar", "-C", root, "-xf", make(below)])
+        _install(root, JUPYTER)
+        command(["chroot", root, "python3", "-B", "-c", "import jupyter_server, ipykernel"])
+        for name in command(["tar", "-tf", make("examples")]).splitlines():
+            if not name.endswith("/"):
+                (root / name).unlink(missing_ok=True)
+        _tar(root, target, only="usr/local")
+
+
+def _install(root: Path, requirements: tuple[str, ...]) -> None:
+    """Install what is not there yet, with its bytecode."""
+    packages = root / "usr/local/lib" / f"python{_python()}" / "dist-packages"
+    _pip(["install", "--quiet", "--no-compile", "--target", str(packages)], requirements)
+    for tests in [path for path in packages.rglob("tests") if path.is_dir()]:
+        shutil.rmtree(tests)
+    for script in (packages / "bin").iterdir():
+        text = script.read_text().partition("\n")[2]
+        _write(root / "usr/local/bin" / script.name, f"#!/usr/bin/python3\n{text}", executable=True)
+    shutil.rmtree(packages / "bin")
+    # A layer's files have the time 0, and bytecode must not depend on it.
+    compileall = ["-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash"]
+    command(["chroot", root, "python3", *compileall, f"/{packages.relative_to(root)}"])
 
 
 def _pause(target: Path) -> None:
@@ -109,7 +129,7 @@ def _pause(target: Path) -> None:
         _tar(root, target)
 
 
-_MAKERS = {"debian": _debian, "extras": _extras, "examples": _examples, "pause": _pause}
+_MAKERS = {"debian": _debian, "extras": _extras, "examples": _examples, "jupyter": _jupyter, "pause": _pause}
 
 
 @contextlib.contextmanager

@@ -78,6 +78,14 @@ def _apiserver() -> list[str]:
         service_cluster_ip_range=paths.SERVICE_RANGE,
         kubelet_preferred_address_types="InternalIP",
         allow_privileged="true",
+        # For APIs of others behind this one, as Kueue's queue positions.
+        requestheader_client_ca_file=secret / "ca.crt",
+        requestheader_allowed_names=identities.PROXY,
+        requestheader_username_headers="X-Remote-User",
+        requestheader_group_headers="X-Remote-Group",
+        requestheader_extra_headers_prefix="X-Remote-Extra-",
+        proxy_client_cert_file=secret / "proxy.crt",
+        proxy_client_key_file=secret / "proxy.key",
     )
 
 
@@ -210,7 +218,8 @@ def listens(address: str, port: int) -> bool:
         return True
 
 
-def _answers(url: str) -> bool:
+def http_answers(url: str) -> bool:
+    """Whether a server says there that it is well."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(url, timeout=2) as answer:
         return bool(answer.status == 200)
@@ -223,13 +232,13 @@ def _containerd_works() -> bool:
     return True
 
 
-ETCD = Part("etcd", _etcd, lambda: _answers(f"{paths.ETCD_URL}/health"))
+ETCD = Part("etcd", _etcd, lambda: http_answers(f"{paths.ETCD_URL}/health"))
 APISERVER = Part("kube-apiserver", _apiserver, lambda: Client(seconds=3).text("/readyz") == "ok", seconds=120)
 MANAGER = Part("kube-controller-manager", _manager, lambda: listens("127.0.0.1", 10257))
 SCHEDULER = Part("kube-scheduler", _scheduler, lambda: listens("127.0.0.1", 10259))
 CONTAINERD = Part("containerd", _containerd, _containerd_works)
-KUBELET = Part("kubelet", _kubelet, lambda: _answers("http://127.0.0.1:10248/healthz"))
-PROXY = Part("kube-proxy", _proxy, lambda: _answers("http://127.0.0.1:10256/livez"))
+KUBELET = Part("kubelet", _kubelet, lambda: http_answers("http://127.0.0.1:10248/healthz"))
+PROXY = Part("kube-proxy", _proxy, lambda: http_answers("http://127.0.0.1:10256/livez"))
 COREDNS = Part("coredns", _coredns, lambda: listens(paths.HOST_ADDRESS, 53))
 
 PARTS = {part.name: part for part in (ETCD, APISERVER, CONTAINERD, MANAGER, SCHEDULER, KUBELET, PROXY, COREDNS)}

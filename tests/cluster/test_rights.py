@@ -237,3 +237,20 @@ def test_the_doctor_names_every_verb_that_is_missing(plain, allowed, permission)
         assert [row.subject for row in rows.values() if row.level in ("error", "warning")] == [named]
         assert report.is_usable is not permission.needed
         assert "kind: Role" in report.role
+
+
+@pytest.mark.timeout(300)
+def test_a_schedule_a_replacement_and_an_idle_stop_pass_with_the_documented_role(plain, allowed):
+    allowed()
+    clock = launch('name: clock\nschedule: "0 0 1 1 *"\n---\nprint(1)\n').wait(30)
+    first = launch(SERVER).wait(PATIENCE)
+    second = launch(f"{SERVER}env: {{A: '1'}}\n", replace=True).wait(PATIENCE)
+    assert (second.uid != first.uid, second.request("/").status) == (True, 200)
+    bench = launch(f"{MANUAL}idle_minutes: 0.1\n").wait(PATIENCE)
+    until(lambda: bench.is_over)
+    assert bench.status().reason == "idle for 6 s"
+    for run in (clock, second, bench):
+        run.stop(1)
+        assert not any("forbidden" in notice for notice in run.summary().notices)
+        run.remove(yes=True)
+    assert runs("kubernetes") == []

@@ -189,6 +189,9 @@ def test_a_schedule_fires_again_and_again_until_it_is_stopped(mine, client):
     assert run.metrics()[["attempt", "value"]].values.tolist() == [[1, 0.5], [2, 0.5]]
     assert run.logs().count("fired at") == 2
     assert run.logs().endswith((run.output_dir() / "when.txt").read_text())
+    each = [(run.folder / "rounds" / f"0.{number}" / "when.txt").read_text() for number in (1, 2)]
+    assert each == [text.removeprefix("fired at ") for text in run.logs().splitlines() if text.startswith("fired")]
+    assert run.output_dir().resolve() == (run.folder / "rounds" / "0.2").resolve()
     assert not run.is_over
     line("stop minutely")
     assert run.state is State.STOPPED

@@ -196,9 +196,9 @@ def test_settling_brings_a_display_up_to_date_before_it_returns(shell, run, monk
     assert "succeeded" in texts(shell)[-1]
 
 
-def test_plain_displays_are_text_only(shell, run):
+def test_plain_displays_are_static_only(shell, run):
     live.show(shell, run, plain=True)
-    assert set(shell.display_pub.outputs[0]["data"]) == {"text/plain"}
+    assert set(shell.display_pub.outputs[0]["data"]) == {"text/plain", "text/html"}
 
 
 def test_a_terminal_gets_one_text_and_no_updates(shell, run, capsys):

@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 import zlib
 from pathlib import Path
 
@@ -93,6 +94,15 @@ def test_each_index_runs_its_own_trial_and_a_given_number_wins(tmp_path):
         pod.remove()
 
 
+def test_a_point_that_was_chosen_meanwhile_is_the_task_and_stays_out_of_its_environment(tmp_path):
+    tasks = [{"number": n, "name": "not chosen yet", "argv": [], "environment": {}, "parameters": {}} for n in range(3)]
+    shown = "import os; print([os.environ.get(f'GPUDEPLOY_{name}') for name in ('TASK', 'PARAMETERS', 'POINT')])"
+    argv = [[{"slot": "python"}], ["-c"], [shown]]
+    point = {"number": 2, "name": "lr=0.5", "argv": argv, "environment": {}, "parameters": {"lr": 0.5}}
+    pod = job(tmp_path, "", tasks=tasks, kind="sweep").run(GPUDEPLOY_POINT=json.dumps(point), JOB_COMPLETION_INDEX="0")
+    assert pod.text == "['2', '{\"lr\": 0.5}', None]\n"
+
+
 def test_servers_are_told_their_port(tmp_path):
     code = "import os, sys; print(sys.argv[1:], os.environ['PORT'], os.environ['HOST'])"
     argv = [[{"slot": "python"}], [{"slot": "code"}, "/main.py"], [{"slot": "host"}, ":", {"slot": "port"}]]
@@ -127,6 +137,7 @@ def test_the_image_may_have_an_older_python(tmp_path, minor):
         pytest.skip(f"no Python 3.{minor} here")
     code = """
 import sys
+import time
 from jupyter_gpudeploy import log, output_dir
 log(step=1, loss=0.5)
 (output_dir() / "version").write_text("%d.%d" % sys.version_info[:2])
@@ -190,11 +201,38 @@ sys.exit(3)
     assert pod.process.poll() is None
     assert all(map(is_running, pids))
     (pod.root / "work" / "go").touch()
-    assert pod.wait() == 3
+    assert pod.wait() == 143
     assert [end["exit_code"] for end in pod.records("ended")] == [137, 3]
     assert pod.last_word()["reason"] == "stopped by SIGTERM"
     assert (home(pod, tmp_path).output(0) / "checkpoint").read_text() == "whole"
     assert not any(map(is_running, pids))
+
+
+def leave_word(pod, seconds):
+    return subprocess.run(
+        pod.command("grace", seconds), env=pod.environment({}), capture_output=True, check=False
+    ).returncode
+
+
+def test_a_grace_that_was_left_word_of_is_kept_by_pid_1_itself(tmp_path):
+    code = """
+import os, pathlib, signal, time
+from jupyter_gpudeploy import output_dir
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(output_dir() / "checkpoint").write_text("half")
+pathlib.Path("begun").touch()
+time.sleep(1000)
+"""
+    pod = job(tmp_path, code).start(GPUDEPLOY_GRACE_SECONDS="1000")
+    until((pod.root / "work" / "begun").exists)
+    assert leave_word(pod, "1") == 0
+    begun = time.monotonic()
+    os.kill(pod.process.pid, signal.SIGTERM)
+    assert pod.wait() == 143
+    assert 0.9 < time.monotonic() - begun < 20
+    assert pod.records("ended")[-1]["exit_code"] == 137
+    assert (home(pod, tmp_path).output(0) / "checkpoint").read_text() == "half"
+    assert leave_word(pod, "soon") == 1
 
 
 @pytest.mark.parametrize("place", ["out", "state/starts", "in/run.json.gz"])

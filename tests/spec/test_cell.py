@@ -364,13 +364,20 @@ def test_words_that_were_switches_in_old_yaml_stay_text_and_are_pointed_out():
 
 @pytest.mark.fault(53)
 def test_bayes_asks_what_it_is_to_improve():
-    wrong = problem("run: x.py\nmethod: bayes\nparameters: {lr: {min: 0.1, max: 1}}")
+    wrong = problem("run: x.py\nmethod: bayes\nparameters: {lr: {min: 0.1, max: 1}}\nmax_runs: 9")
     assert wrong.message == "method: bayes needs metric:, what is it to improve?"
     assert wrong.hint == "metric: {name: val_acc, goal: maximize}"
     assert (wrong.line, wrong.column) == (3, 9)
     assert (
-        one("run: x.py\nmethod: bayes\nmetric: val_acc\nparameters: {lr: {min: 0.1, max: 1}}").metric.goal == "maximize"
+        one("run: x.py\nmethod: bayes\nmax_runs: 9\nmetric: val_acc\nparameters: {lr: {min: 0.1, max: 1}}").metric.goal
+        == "maximize"
     )
+
+
+def test_bayes_asks_how_many_trials_there_are_to_be():
+    wrong = problem("run: x.py\nmetric: loss\nmethod: bayes\nparameters: {lr: {min: 0.1, max: 1}}")
+    assert (wrong.message, wrong.hint) == ("method: bayes needs max_runs:", "max_runs: 20")
+    assert (wrong.line, wrong.column) == (4, 9)
 
 
 @pytest.mark.fault(54)
@@ -445,10 +452,10 @@ def test_keys_given_in_python_are_checked_the_same_way():
 @pytest.mark.fault(43)
 def test_a_changed_cell_says_what_differs():
     old = one(
-        "name: x\ngpus: 1\nparameters: {lr: [0.1], h: {min: 1, max: 2}}\nmethod: bayes\nmetric: loss\n---\na = 1\nb = 2\nc = 3\n"
+        "name: x\ngpus: 1\nparameters: {lr: [0.1], h: {min: 1, max: 2}}\nmethod: bayes\nmax_runs: 9\nmetric: loss\n---\na = 1\nb = 2\nc = 3\n"
     )
     new = one(
-        "name: x\ngpus: 2\nparameters: {lr: [0.1, 0.01], h: {min: 1, max: 3}}\nmethod: bayes\nmetric: acc\nenv: {A: b}\n---\na = 1\nb = 3\nc = 4\nd = 5\n"
+        "name: x\ngpus: 2\nparameters: {lr: [0.1, 0.01], h: {min: 1, max: 3}}\nmethod: bayes\nmax_runs: 9\nmetric: acc\nenv: {A: b}\n---\na = 1\nb = 3\nc = 4\nd = 5\n"
     )
     assert differences(header(old), header(new), old.code, new.code) == [
         "gpus: 1 -> 2",
@@ -497,7 +504,7 @@ def test_the_example_of_every_key_is_a_right_one(name):
     for example in Spec.model_fields[name].examples or []:
         others = (
             {"serve": "command"}
-            if name in {"port", "health", "replicas", "route", "model", "host"}
+            if name in {"port", "health", "replicas", "route", "model", "host", "idle_minutes"}
             else {"run": "x.py"}
         )
         assert check({**others, name: example})

@@ -12,14 +12,14 @@ from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Glance, Rendering, RunRef, check_command
+from jupyter_gpudeploy.backends.base import App, Capabilities, Endpoint, Glance, Rendering, RunRef, check_command
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.api.errors import NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.held import Held
 from jupyter_gpudeploy.backends.kubernetes.known import Known
 from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place
 from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
-from jupyter_gpudeploy.backends.kubernetes.life import control, keeping, launch
+from jupyter_gpudeploy.backends.kubernetes.life import control, keeping, launch, searches
 from jupyter_gpudeploy.backends.kubernetes.listing import find, state_of
 from jupyter_gpudeploy.backends.kubernetes.reach import LIVING
 from jupyter_gpudeploy.backends.kubernetes.sites import Lookup, Sites
@@ -197,13 +197,14 @@ class KubernetesBackend:
         """Return how the cell's objects differ from those on the cluster."""
         from jupyter_gpudeploy.backends.kubernetes.manifests.differences import differences
         from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of
+        from jupyter_gpudeploy.backends.kubernetes.manifests.trials import is_points, is_template
 
         cluster = self._sites.connect(*_where(rendering)).cluster
-        wanted = objects_of(rendering)
+        wanted = [body for body in objects_of(rendering) if not (is_template(body) or is_points(body))]
         kinds = dict.fromkeys(str(body["kind"]) for body in wanted)
         ours = marks.selector(run=rendering.name)
         live = [body for kind in kinds for body in cluster.list(kind, labels=ours).items]
-        live = [body for body in live if body["metadata"]["labels"].get(marks.PART) != marks.ROOT]
+        live = [body for body in live if body["metadata"]["labels"].get(marks.PART) not in (marks.ROOT, marks.POINTS)]
         return "\n".join(differences(wanted, live).values())
 
     def examine(self, cluster: str | None = None, namespace: str | None = None) -> Report:
@@ -225,9 +226,11 @@ class KubernetesBackend:
         """Keep the values in a Secret of ours, with what it held before. A Secret of somebody else is left alone."""
         keeping.keep(self._sites.connect(cluster, namespace).cluster, name, values)
 
-    def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:  # noqa: ARG002 - the seam's signature
-        """Return nothing yet: GPUs and servers' metrics pages have no reader here."""
-        return ()
+    def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:
+        """Return what pods measure of themselves, and a server's own page."""
+        from jupyter_gpudeploy.backends.kubernetes.measured import sources
+
+        return sources(self.folder(ref), task, lambda port: self.forward(ref, port, task))
 
     def execute(self, ref: RunRef, argv: Sequence[str]) -> int:
         """Start one more command in a manual run's pod; its number is 1000 or above."""
@@ -242,6 +245,18 @@ class KubernetesBackend:
             number = control.execute(self._cluster_of(ref), pod, number, argv)
         self._await_task(folder, number)
         return number
+
+    def start_app(self, ref: RunRef, name: str) -> int:
+        """Start it as one more command; what must be known of it lies in the pod."""
+        return self.execute(ref, control.app_command("run", name))
+
+    def app(self, ref: RunRef, name: str) -> App | None:
+        """Ask the pod. What it answers goes through no log."""
+        folder = self.folder(ref)
+        check_command(ref, folder.record(), [name])
+        pod = self._reach_of(ref, folder).ready_pod(0)
+        found = control.app(self._cluster_of(ref), pod, name)
+        return App(**found) if found else None
 
     def resume(self, ref: RunRef) -> None:
         """Go on with a run that was stopped. Raises BackendError for one that has ended by itself."""
@@ -326,6 +341,8 @@ class KubernetesBackend:
         """Return how many tasks may run at once now."""
         if history.has_final_record((folder := self.folder(ref)).events_file) or folder.record()["kind"] not in _BATCH:
             return int(folder.record()["parallelism"])
+        if self._is_search(ref):
+            return searches.parallelism(self._cluster_of(ref), ref, folder.record())
         return control.parallelism(self._cluster_of(ref), ref)
 
     def set_parallelism(self, ref: RunRef, count: int) -> None:
@@ -333,17 +350,20 @@ class KubernetesBackend:
         if count < 1:
             raise BackendError(f"{ref.name}: parallelism must be 1 or more, not {count}", hint="pause lets nothing run")
         self._must_live(ref)
-        control.set_parallelism(self._cluster_of(ref), ref, count)
+        change = searches.set_parallelism if self._is_search(ref) else control.set_parallelism
+        change(self._cluster_of(ref), ref, count)
 
     def pause(self, ref: RunRef) -> None:
         """Suspend the Job: its pods are ended, and begin anew later."""
         self._must_live(ref)
-        control.pause(self._cluster_of(ref), ref, is_paused=True)
+        pause = searches.pause if self._is_search(ref) else control.pause
+        pause(self._cluster_of(ref), ref, is_paused=True)
 
     def unpause(self, ref: RunRef) -> None:
         """Let a suspended Job go on."""
         self._must_live(ref)
-        control.pause(self._cluster_of(ref), ref, is_paused=False)
+        pause = searches.pause if self._is_search(ref) else control.pause
+        pause(self._cluster_of(ref), ref, is_paused=False)
 
     def archive(self, ref: RunRef) -> None:
         """Free the name of a run that has ended: its mirror stays, and what the cluster keeps of it goes."""
@@ -404,6 +424,10 @@ class KubernetesBackend:
                 brisk, patient = functools.partial(ask, is_patient=False), functools.partial(ask, is_patient=True)
                 self._runs[ref.uid] = Held(ref, Lookup(brisk, patient))
             return self._runs[ref.uid]
+
+    def _is_search(self, ref: RunRef) -> bool:
+        """Whether its points are chosen while it runs."""
+        return bool(self.folder(ref).record().get("search"))
 
     def _must_live(self, ref: RunRef) -> None:
         if history.has_final_record(self.folder(ref).events_file):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -12,9 +13,11 @@ if TYPE_CHECKING:
 INDEX = "batch.kubernetes.io/job-completion-index"
 _FAILURES = ("batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io/job-index-ignored-failure-count")
 _RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
+_GROUPS = "leaderworkerset.sigs.k8s.io"
 _JOB = "batch.kubernetes.io/controller-uid"
 _OOM_KILLED = "OOMKilled"
 _SIGNALLED = 128
+_LONGEST_REASON = 300
 
 
 class Exit(NamedTuple):
@@ -40,8 +43,8 @@ _SIGNALS = {number.value: number.name for number in signal.Signals}
 class PodFacts(NamedTuple):
     """A pod. Times in seconds since the epoch, by the clock of the cluster; None while it has not come to that.
 
-    `completion`: its index in the Job, and `failures`: how often that failed before. `restarts`: how often its
-    container was started again; `exit`: the end of the last one started, `previous` that of the one before it.
+    `completion`: its index in the Job, and `failures`: how often that, or its JobSet, failed before. `restarts`: how
+    often its container was started again; `exit`: the end of the last one started, `previous` that of the one before.
     `waiting`: (reason, message) of a container that does not run, an init container's before the main one's. `setup`:
     it failed before its main container began, and `container` and `exit` are the init container's. `gone`: it was
     deleted and is no more. `image`: what it runs, with the digest that the node has of it. `job`: the uid of its Job.
@@ -83,7 +86,8 @@ class PodFacts(NamedTuple):
 class JobFacts(NamedTuple):
     """A Job: the numbers of the indexes that have ended, and its conditions that are true: (reason, message, since).
 
-    `restarts`: how often the JobSet that it belongs to has made it anew; None for a Job of its own.
+    `restarts`: how often the JobSet that it belongs to has made it anew; None for a Job of its own. `owner`: the uid of
+    that JobSet. `resumed`: when it was let go on last, after it was suspended; 0 while it is, or where it never was.
     """
 
     uid: str
@@ -95,6 +99,8 @@ class JobFacts(NamedTuple):
     conditions: Mapping[str, tuple[str, str, float]]
     restarts: int | None = None
     gone: bool = False
+    owner: str = ""
+    resumed: float = 0.0
 
     @property
     def has_ended(self) -> bool:
@@ -124,8 +130,8 @@ def pod_facts(pod: Mapping[str, Any], *, gone: bool = False) -> PodFacts:
         name=metadata["name"],
         container=name,
         completion=None if index is None else int(index),
-        task=_number(labels.get("jupyter-gpudeploy/task")),
-        failures=sum(_number(notes.get(name)) or 0 for name in _FAILURES),
+        task=_task(labels, notes),
+        failures=sum(_number(notes.get(name)) or 0 for name in _FAILURES) + (_number(labels.get(_RESTARTS)) or 0),
         created=seconds(metadata.get("creationTimestamp")) or 0.0,
         node=spec.get("nodeName", ""),
         phase=status.get("phase", "Pending"),
@@ -167,7 +173,19 @@ def job_facts(job: Mapping[str, Any], *, gone: bool = False) -> JobFacts:
         conditions=conditions,
         restarts=_number((metadata.get("labels") or {}).get(_RESTARTS)),
         gone=gone,
+        owner=next((one["uid"] for one in metadata.get("ownerReferences") or () if one["kind"] == "JobSet"), ""),
+        resumed=max((_resumed(item) for item in status.get("conditions") or ()), default=0.0),
     )
+
+
+def was_suspended(pod: PodFacts, job: JobFacts | None) -> bool:
+    """Return whether a pod was ended because its Job was suspended: what is older than the last resumption was."""
+    return job is not None and pod.deleted is not None and (job.suspended or pod.created < job.resumed)
+
+
+def _resumed(item: Mapping[str, Any]) -> float:
+    is_so = item.get("type") == "Suspended" and item.get("status") == "False"
+    return (seconds(item.get("lastTransitionTime")) or 0.0) if is_so else 0.0
 
 
 def indexes(text: str | None) -> Iterator[int]:
@@ -204,6 +222,15 @@ def end_of(pod: PodFacts, exit_: Exit | None, said: str = "") -> str:
     if words:
         return f"{pod.container}: {words}" if pod.setup else said or words
     return ": ".join(filter(None, (reason, message))) or "the pod failed"
+
+
+def said_reason(exit_: Exit) -> str:
+    """Return the reason that our program in a pod left as its last word; empty where it left none."""
+    try:
+        said = json.loads(exit_.message)
+        return str(said.get("reason") or "")[:_LONGEST_REASON]
+    except (ValueError, AttributeError):
+        return ""
 
 
 def disruption_words(reason: str, message: str, node: str) -> str:
@@ -268,6 +295,15 @@ def _exit(terminated: Mapping[str, Any] | None) -> Exit | None:
         seconds(terminated.get("startedAt")),
         seconds(terminated.get("finishedAt")),
     )
+
+
+def _task(labels: Mapping[str, str], notes: Mapping[str, str]) -> int | None:
+    """Return which task a pod says that it is; of a LeaderWorkerSet, counted through all groups."""
+    group, index = _number(labels.get(f"{_GROUPS}/group-index")), _number(labels.get(f"{_GROUPS}/worker-index"))
+    size = _number(notes.get(f"{_GROUPS}/size"))
+    if group is not None and index is not None and size is not None:
+        return group * size + index
+    return _number(labels.get("jupyter-gpudeploy/task"))
 
 
 def _number(text: str | None) -> int | None:

@@ -27,6 +27,7 @@ SERVICE = "service"
 STORAGE = "storage"  # kept after the run: it has no owner
 KEY = "key"
 READER = "reader"
+POINTS = "points"
 KEPT_SECRET = "kept-secret"  # noqa: S105 - the value of a label; `%deploy secret` made it
 
 FINGERPRINT = "jupyter-gpudeploy/fingerprint"
@@ -36,6 +37,10 @@ DRIVER = "jupyter-gpudeploy/driver"
 STOPPED = "jupyter-gpudeploy/stopped"
 STARTED = "jupyter-gpudeploy/started"
 VERSION = "jupyter-gpudeploy/version"
+PARALLELISM = "jupyter-gpudeploy/parallelism"  # of the root of a search: how many trials at a time, once it was changed
+PAUSED = "jupyter-gpudeploy/paused"
+TEMPLATE = "jupyter-gpudeploy/template"  # an object that is shown and kept, and of which others are made
+TASK = "jupyter-gpudeploy/task"  # a label: of which task an object is
 
 
 def created_by(body: Mapping[str, Any]) -> str:

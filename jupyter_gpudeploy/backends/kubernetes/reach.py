@@ -113,7 +113,8 @@ class Reach:
 
     def _outside(self, way: str) -> str:
         kind = _KINDS[way]
-        name = places.service_name(self._ref.name) if kind == "Service" else self._ref.name
+        nodes = int((self._record.get("cluster") or {}).get("nodes") or 1)
+        name = places.service_name(self._ref.name, nodes=nodes) if kind == "Service" else self._ref.name
         try:
             body = self._cluster.get(kind, name)
         except NotFoundError:

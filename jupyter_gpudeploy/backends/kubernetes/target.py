@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 OPTIONAL_KINDS = ("Route", "HTTPRoute", "LocalQueue", "JobSet", "LeaderWorkerSet", "ScaledObject", "PodMonitor")
 _FRESH_SECONDS = 3600.0
+_MOMENT_SECONDS = 20.0
 
 
 def target_of(site: Site) -> Target:
@@ -32,7 +33,21 @@ def target_of(site: Site) -> Target:
     kinds = None if found is None else frozenset(found["kinds"])
     flavour = "openshift" if found is not None and found["openshift"] else "kubernetes"
     where = {"cluster": site.place.cluster, "namespace": cluster.namespace}
-    return Target(**{"flavour": flavour, **known, **where, "kinds": kinds})
+    return Target(**{"flavour": flavour, **known, **where, "kinds": kinds, "queues": _queues(site, kinds)})
+
+
+def _queues(site: Site, kinds: frozenset[str] | None) -> frozenset[str] | None:
+    """Return the names of the LocalQueues there, as of a moment ago; None where that is not known."""
+    if not kinds or "LocalQueue" not in kinds:
+        return None
+
+    def names(cluster: Cluster) -> frozenset[str]:
+        return frozenset(item["metadata"]["name"] for item in cluster.list("LocalQueue", bare=True).items)
+
+    try:
+        return site.keep("queues", _MOMENT_SECONDS, names)
+    except BackendError:
+        return None
 
 
 def _found(site: Site) -> dict[str, Any] | None:

@@ -14,8 +14,8 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import Capabilities, Endpoint, Rendering, RunRef, check_command
-from jupyter_gpudeploy.backends.local import claim, control, keepers, processes
+from jupyter_gpudeploy.backends.base import App, Capabilities, Endpoint, Rendering, RunRef, check_command
+from jupyter_gpudeploy.backends.local import claim, control, keepers, processes, recorders
 from jupyter_gpudeploy.backends.local.layout import LocalFolder
 from jupyter_gpudeploy.backends.local.loss import why_lost
 from jupyter_gpudeploy.backends.local.procfs import is_alive
@@ -24,6 +24,7 @@ from jupyter_gpudeploy.backends.local.reopen import reopen
 from jupyter_gpudeploy.errors import BackendError, RunExistsError, RunNotFoundError
 from jupyter_gpudeploy.events import history, outputs
 from jupyter_gpudeploy.events.store import JournalReader, state_root
+from jupyter_gpudeploy.programs import app
 
 if TYPE_CHECKING:
     import threading
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _LOG = logging.getLogger(__name__)
 _BROKEN = (OSError, ValueError, KeyError, TypeError)
 _START_SECONDS = 2.0
+_APPS = "apps"
 
 
 class LocalBackend:
@@ -90,6 +92,7 @@ class LocalBackend:
             ref = claim.claim(rendering, self.runs, keeper.uid if keeper is not None else "")
             if ref is not None:
                 claim.start_supervisor(self._folder(ref.name), keeper)
+                recorders.ensure(self.root)
                 return ref
             try:
                 found = claim.read_ref(self._folder(rendering.name))
@@ -176,9 +179,14 @@ class LocalBackend:
         path = str(folder.record()["service"]["path"])
         return Endpoint(str(found.details["url"]) + path.rstrip("/"))
 
-    def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:  # noqa: ARG002 - the seam's signature
-        """Return nothing yet: GPUs and servers' metrics pages have no reader here."""
-        return ()
+    def sources(self, ref: RunRef, task: int) -> Sequence[MetricSource]:
+        """Return what the recorder of this machine measures of it; where a living run has none, it is started."""
+        from jupyter_gpudeploy.sources.recorded import Recorded
+
+        folder = self.folder(ref)
+        if not history.has_final_record(folder.events_file):
+            recorders.ensure(self.root, now_and_then=True)
+        return (Recorded(folder, task),)
 
     def execute(self, ref: RunRef, argv: Sequence[str]) -> int:
         """Start one more command in a manual run; its number is 1000 or above."""
@@ -187,6 +195,17 @@ class LocalBackend:
         self._check_kept(ref, folder)
         return control.request_execute(folder, argv)
 
+    def start_app(self, ref: RunRef, name: str) -> int:
+        """Start it as one more command; what must be known of it lies in the run's folder."""
+        return self.execute(ref, ["python", app.__file__, "run", name, str(self.folder(ref).path / _APPS)])
+
+    def app(self, ref: RunRef, name: str) -> App | None:
+        """Return what it left in the run's folder, while it runs."""
+        folder = self.folder(ref)
+        check_command(ref, folder.record(), [name])
+        found = app.show(name, folder.path / _APPS)
+        return App(**found) if found else None
+
     def resume(self, ref: RunRef) -> None:
         """Give a lost or stopped run a supervisor again. Raises BackendError for one that has ended by itself."""
         folder = self.folder(ref)
@@ -194,6 +213,7 @@ class LocalBackend:
             reopen(folder)
             claim.write_driver(folder)
             claim.start_supervisor(folder)
+            recorders.ensure(self.root)
         elif self.lost(ref) is not None:
             control.withdraw_stop(folder)
             claim.write_driver(folder)
@@ -217,7 +237,9 @@ class LocalBackend:
         """Return the port itself: it is on this machine. Raises BackendError while the task has no process."""
         from jupyter_gpudeploy.events.status import Status
 
-        found = Status.of((), JournalReader(self.folder(ref).events_file).poll()).tasks.get(task)
+        folder = self.folder(ref)
+        status = Status.of((), JournalReader(folder.events_file).poll())
+        found = status if folder.record()["kind"] == "manual" else status.tasks.get(task)
         if found is None or found.state.is_final:
             raise BackendError(f"{ref.name} has no process: its task {task} is {found.state if found else 'waiting'}")
         return f"http://127.0.0.1:{port}"

@@ -90,16 +90,18 @@ def _write(draft: LocalFolder, rendering: Rendering, ref: RunRef) -> None:
         if not file.resolve().is_relative_to(draft.path.resolve()):
             raise BackendError(f"{path!r} lies outside the run's folder")
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(_record(text, ref) if path == "run.json" else text, "utf-8")
+        file.write_text(_record(text, ref, draft) if path == "run.json" else text, "utf-8")
     draft.ref_file.write_text(json.dumps(ref._asdict()))
     write_driver(draft)
 
 
-def _record(text: str, ref: RunRef) -> str:
+def _record(text: str, ref: RunRef, draft: LocalFolder) -> str:
     """Return the record with what is known only now: who it is, and what of this process it will run with."""
     from jupyter_gpudeploy.backends.local import environments
 
     plan = json.loads(text)
+    if plan.get("git"):
+        _copy_checkout(plan, draft, LocalFolder(draft.path.with_name(ref.name)))
     known = {
         "uid": ref.uid,
         "created": ref.created,
@@ -109,6 +111,19 @@ def _record(text: str, ref: RunRef) -> str:
         "working_dir": str(Path(plan["working_dir"]).absolute()),
     }
     return record_text({"version": plan.pop("version"), **known, **{k: v for k, v in plan.items() if k not in known}})
+
+
+def _copy_checkout(plan: dict[str, Any], draft: LocalFolder, folder: LocalFolder) -> None:
+    """Give a run files of a repository that are its own, for it may write among them; the record names these then."""
+    base = Path(plan["base"])
+    shutil.copytree(base, draft.checkout, symlinks=True)
+
+    def here(path: str) -> str:
+        inside = Path(path).is_relative_to(base)
+        return str(folder.checkout.absolute() / Path(path).relative_to(base)) if inside else path
+
+    plan["base"], plan["working_dir"] = here(plan["base"]), here(plan["working_dir"])
+    plan["sources"] = [{**source, "path": here(source["path"])} for source in plan["sources"]]
 
 
 def _clear_stale(runs: Path, name: str) -> None:

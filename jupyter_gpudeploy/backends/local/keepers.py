@@ -47,7 +47,7 @@ class Keeper:
         self._process = subprocess.Popen(
             [sys.executable, "-I", "-S", "-c", _PROGRAM, str(root)],
             stdin=subprocess.PIPE, stdout=log, stderr=log, bufsize=0,
-            env=_inherited() | {SUPERVISOR_MARK: uid}, start_new_session=True,
+            env=inherited() | {SUPERVISOR_MARK: uid}, start_new_session=True,
         )  # fmt: skip
 
     def __enter__(self) -> Self:
@@ -105,7 +105,7 @@ def take_waiting() -> Keeper | None:
     return keeper
 
 
-def _inherited() -> dict[str, str]:
+def inherited() -> dict[str, str]:
     """Return this process's environment without what is true for a kernel alone, or for the run that we are part of."""
     environment = {
         name: value

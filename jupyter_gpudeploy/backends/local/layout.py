@@ -9,8 +9,10 @@
         supervisor.lock       held for as long as the supervisor lives
         supervisor.log        what the supervisor itself had to say: empty, as long as all is well
         control/              requests to the supervisor, each a whole file
+        checkout/             the files of the repository that `git:` names
       runs/.<name>.<uid>.tmp  a run that is being prepared; renamed to its name when it is whole
       replaced/<name>-<uid>/  runs whose name was given to another
+      git/<hash>/             files of repositories, one commit each (checkout.py)
       envs/<hash>/            environments with the packages that a cell asked for
       gpus.json               who holds which GPU
       gpus.lock               held while that is read and written
@@ -61,6 +63,11 @@ class LocalFolder(RunFolder):
     def control(self) -> Path:
         """`control/`."""
         return self.path / "control"
+
+    @property
+    def checkout(self) -> Path:
+        """`checkout/`, the files of a repository; they stand for the notebook's folder."""
+        return self.path / "checkout"
 
     @property
     def root(self) -> Path:

@@ -5,6 +5,7 @@ What counts is the answer of *our* server: a port that somebody else listens on 
 
 from __future__ import annotations
 
+import errno
 import socket
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from jupyter_gpudeploy.backends.local import ports
+from jupyter_gpudeploy.programs._idle import OWN_ADDRESS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -128,7 +130,7 @@ class Prober:
         The time-out holds for the whole answer, which that of http.client would not: it starts again with each byte.
         """
         deadline = time.monotonic() + time_out
-        with socket.create_connection((self.host, self.port), time_out) as connection:
+        with connect_to(self.host, self.port, time_out) as connection:
             self._socket = connection
             try:
                 return None if path is None else self._get(connection, quote(path, safe=_PATH_CHARACTERS), deadline)
@@ -155,6 +157,17 @@ class Prober:
         _drain(connection)
         words = answer.split(b"\n")[0].split()
         return int(words[1]) if len(words) > 1 and answer.startswith(b"HTTP/") and words[1].isdigit() else None
+
+
+def connect_to(host: str, port: int, time_out: float) -> socket.socket:
+    """Connect from an address by which health checks are told from requests, where this system lets us."""
+    if host == "127.0.0.1":
+        try:
+            return socket.create_connection((host, port), time_out, (OWN_ADDRESS, 0))
+        except OSError as error:
+            if error.errno not in (errno.EADDRNOTAVAIL, errno.EINVAL):
+                raise
+    return socket.create_connection((host, port), time_out)
 
 
 def _drain(connection: socket.socket) -> None:

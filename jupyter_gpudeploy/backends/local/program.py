@@ -52,6 +52,10 @@ class Program:
         }
         return self._tasks[number]
 
+    def learn(self, task: Mapping[str, Any]) -> None:
+        """Take in a task that was decided after the run began."""
+        self._tasks[task["number"]] = dict(task)
+
     def command(self, number: int, port: int | None = None) -> list[str]:
         """Return the argv of a task, every slot filled."""
         slots = {**self._slots, "output": self._output + str(number), "port": str(port)}

@@ -15,6 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.events.masking import Mask
+from jupyter_gpudeploy.events.times import TimesWriter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -56,6 +57,7 @@ class Pump:
         self._full_at = 0.0
         self._dropping = False
         self._rest: Timer | None = None
+        self._times = TimesWriter(log, time.time())
         try:
             self._open_log()
         except OSError as error:
@@ -85,6 +87,8 @@ class Pump:
     def _on_output(self) -> None:
         self._rest = None
         moved, ended = self._drain()
+        if moved:
+            self._note_time()
         if self._in_gap and time.monotonic() - self._full_at > _GAP_SECONDS:
             self._tell_gap()
         if ended:
@@ -96,6 +100,11 @@ class Pump:
             self._wait()
         else:
             self._rest = self._loop.after(REST_SECONDS, self._on_output)
+
+    def _note_time(self) -> None:
+        now = time.time()
+        if self._times.is_due(now) and self._file >= 0:
+            self._times.note(now, os.lseek(self._file, 0, os.SEEK_CUR))
 
     def _wait(self) -> None:
         if self._is_watched:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jupyter_gpudeploy.backends.local.attempts import Attempt
+    from jupyter_gpudeploy.backends.local.idleness import Idleness
     from jupyter_gpudeploy.backends.local.layout import LocalFolder
+    from jupyter_gpudeploy.backends.local.points import Chooser
     from jupyter_gpudeploy.backends.local.procfs import Identity
     from jupyter_gpudeploy.backends.local.replicas import Replicas
     from jupyter_gpudeploy.backends.local.states import Chronicle
@@ -50,6 +52,9 @@ class KeptRun:
         self._setup: Attempt | None = None
         self._starter: Starter | None = None
         self._replicas: Replicas | None = None
+        self._idleness: Idleness | None = None
+        self._program: Program | None = None
+        self._chooser: Chooser | None = None
         self._waiting: deque[Turn] = deque()
         self._executes: deque[Turn] = deque()
         self._later: dict[int, Turn] = {}
@@ -67,6 +72,13 @@ class KeptRun:
 
     def keep(self) -> None:
         """Keep the run until it has ended."""
+        if self._record.get("search"):
+            from jupyter_gpudeploy.backends.local.points import Chooser
+
+            self._chooser = Chooser(
+                self._loop, self._folder, self._record, self._chronicle,
+                on_point=self._on_point, on_failure=self._on_no_point,
+            )  # fmt: skip
         self._take_up_past()
         self._loop.every(_TICK_SECONDS, self._tick)
         if self._deadline is None:
@@ -103,8 +115,8 @@ class KeptRun:
             self._wind_up()
 
     def _begin(self, python: str) -> None:
-        program = Program(self._record, self._folder, python)
-        self._starter = Starter(self._folder, program, self._loop, self._chronicle)
+        self._program = Program(self._record, self._folder, python)
+        self._starter = Starter(self._folder, self._program, self._loop, self._chronicle)
         self._starter.warm_up(self._fill)
         if self._record["service"]:
             from jupyter_gpudeploy.backends.local.replicas import Replicas
@@ -115,6 +127,10 @@ class KeptRun:
             self._chronicle.run(State.RUNNING)
         elif self._record["max_seconds"]:
             self._loop.after(self._record["max_seconds"], self._on_manual_limit)
+        if self._record.get("idle_seconds"):
+            from jupyter_gpudeploy.backends.local.idleness import Idleness
+
+            self._idleness = Idleness(self._loop, self._folder, self._record, self._live.values, self._on_idle)
         self._fill()
 
     def _take_up_past(self) -> None:
@@ -123,8 +139,27 @@ class KeptRun:
             number = task["number"]
             if number in self._chronicle.results:
                 self._results[number] = self._chronicle.results[number]
-            else:
+            elif number not in self._unchosen:
                 self._waiting.append(self._turn(number))
+
+    @property
+    def _unchosen(self) -> range:
+        """The tasks that are to be and have no point yet."""
+        return range(0) if self._chooser is None else self._chooser.left
+
+    def _on_point(self, task: Mapping[str, Any]) -> None:
+        self._record["tasks"][task["number"]] = task
+        if self._program is not None:
+            self._program.learn(task)
+        self._waiting.append(self._turn(task["number"]))
+        self._fill()
+
+    def _on_no_point(self, why: str) -> None:
+        for number in self._unchosen:
+            self._settle(self._turn(number), Outcome(State.FAILED, why, again=False))
+        if self._chooser is not None:
+            self._chooser.close()
+        self._judge()
 
     def _turn(self, number: int) -> Turn:
         """Return the next attempt of a task: after all that have begun, told by the journal or by a log."""
@@ -162,7 +197,9 @@ class KeptRun:
                 break
         if self._waiting:
             starter.prepare(self._waiting[0].task)
-        starter.expect(bool(self._waiting))
+        if self._chooser is not None and len(self._live) + len(self._waiting) < self._parallelism:
+            self._chooser.ask()
+        starter.expect(bool(self._waiting or self._unchosen))
         self._judge()
 
     def _hold(self, starter: Starter) -> bool:
@@ -213,6 +250,10 @@ class KeptRun:
 
     def _on_manual_limit(self) -> None:
         self._verdict = over_time("manual", self._record["max_seconds"])
+        self._stop(_DEFAULT_GRACE)
+
+    def _on_idle(self, reason: str) -> None:
+        self._verdict = Outcome(State.STOPPED, reason, again=False)
         self._stop(_DEFAULT_GRACE)
 
     def _on_end(self, attempt: Attempt, outcome: Outcome) -> None:
@@ -270,7 +311,10 @@ class KeptRun:
             self._winding.hurry(grace)
         deadline = time.monotonic() + grace
         self._deadline = deadline if self._deadline is None else min(self._deadline, deadline)
-        for turn in [*self._waiting, *self._later.values(), *self._executes]:
+        unchosen = [self._turn(number) for number in self._unchosen]
+        if self._chooser is not None:
+            self._chooser.close()
+        for turn in [*self._waiting, *self._later.values(), *self._executes, *unchosen]:
             self._settle(turn, Outcome(State.STOPPED, "stopped before it started"))
         for queue in (self._waiting, self._later, self._executes):
             queue.clear()
@@ -283,12 +327,16 @@ class KeptRun:
 
     def _judge(self) -> None:
         """See whether nothing is left to be done."""
-        is_busy = self._live or self._waiting or self._later or self._executes or self._setup
+        is_busy = self._live or self._waiting or self._later or self._executes or self._setup or self._unchosen
         if self._winding is None and not is_busy and not (self._is_manual and self._deadline is None):
             self._wind_up()
 
     def _wind_up(self) -> None:
         """End whatever is still there of the run, then it is over."""
+        if self._idleness is not None:
+            self._idleness.close()
+        if self._chooser is not None:
+            self._chooser.close()
         if self._starter is not None:
             self._starter.close()
         grace = _LEFTOVER_GRACE

@@ -34,6 +34,11 @@ FEATURES = {
         "name: cron\nschedule: 0 6 * * *\ntime_zone: Europe/Madrid\nupload: false\nkeep_hours: 24\n---\nprint(1)",
         {},
     ),
+    "search": (
+        ("name: search\nparameters: {lr: {min: 0.1, max: 0.9}}\nmethod: bayes\nmetric: loss\nmax_runs: 8\nparallelism: 2\n"
+        "retries: 1\nmax_hours: 1\nupload: false\n---\nprint(lr)"),
+        {},
+    ),
     "device-claims": (
         "name: device-claims\ngpus: 2\ngpu_resource: device-class:gpu.nvidia.com\nupload: false\n---\nprint(1)",
         {},
@@ -63,6 +68,8 @@ FEATURES = {
     ),
     "api-loadbalancer": ("name: api-loadbalancer\nserve: flask\nrun: jobs/sum_app.py\nexpose: loadbalancer", {}),
     "manual": ("name: manual\nmode: manual\ngpus: 1\nupload: false", {}),
+    "manual-idle": ("name: manual-idle\nmode: manual\ngpus: 1\nidle_minutes: 30\nupload: false", {}),
+    "api-idle": ("name: api-idle\nserve: flask\nrun: jobs/sum_app.py\nidle_minutes: 30\nmax_hours: 12", {}),
 }  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from jupyter_gpudeploy.backends.base import Capabilities
 from jupyter_gpudeploy.backends.kubernetes.manifests import archives, payload
 from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of, render
+from jupyter_gpudeploy.checkout import checkout
 from jupyter_gpudeploy.plan.build import build
 from jupyter_gpudeploy.plan.types import Target
 from jupyter_gpudeploy.spec.cell import read
@@ -23,7 +24,8 @@ def plan_of(cell, base, **known):
         "kubernetes", "barcelona/ml", there, nodes=None, replicas=None, routes=True, memory_limits=True
     )  # fmt: skip
     (asked,) = read(cell)
-    return build(asked.spec, can, base=Path(base), cell=cell)
+    found = checkout(asked.spec.git) if asked.spec.git else None
+    return build(asked.spec, can, base=Path(base), cell=cell, checkout=found)
 
 
 def objects(cell, base, **known):

@@ -9,6 +9,7 @@ from wire import fails, gives
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.kubernetes.api.connect import connect
 from jupyter_gpudeploy.backends.kubernetes.life import control
+from jupyter_gpudeploy.errors import BackendError
 
 REF = RunRef("kubernetes", "digits", UID, "f", 0.0)
 CORE, BATCH = "/api/v1/namespaces/default", "/apis/batch/v1/namespaces/default"
@@ -58,6 +59,29 @@ def test_without_the_right_to_its_workload_a_queued_job_is_suspended_all_the_sam
     wire.on("GET", WORKLOADS, fails(403, "no"))
     control.stop(cluster, REF, 10)
     assert changes(wire) == [("digits.run", None), ("digits", {"suspend": True})]
+
+
+def test_pausing_takes_out_of_the_queue_and_leaves_suspending_to_kueue(wire, cluster, queued):
+    held = {"metadata": {"name": "job-digits", "uid": "w"}, "spec": {"active": True}}
+    wire.on("GET", WORKLOADS, gives({"items": [held], "metadata": {}}))
+    control.pause(cluster, REF, is_paused=True)
+    assert changes(wire) == [("job-digits", {"active": False})]
+    held["spec"]["active"] = False
+    with pytest.raises(BackendError, match="paused already"):
+        control.pause(cluster, REF, is_paused=True)
+    wire.on("PATCH", f"{WORKLOADS}/job-digits", fails(404, "made anew", "NotFound"))
+    control.pause(cluster, REF, is_paused=False)
+
+
+def test_the_parallelism_of_what_kueue_let_go_is_left_alone(wire, cluster, queued):
+    with pytest.raises(BackendError, match="has its room from Kueue"):
+        control.set_parallelism(cluster, REF, 3)
+    assert changes(wire) == []
+    made = job(suspended=True)
+    made["metadata"]["labels"]["kueue.x-k8s.io/queue-name"] = "team-a"
+    wire.on("GET", f"{BATCH}/jobs/digits", gives(made))
+    control.set_parallelism(cluster, REF, 3)
+    assert changes(wire) == [("digits", {"parallelism": 3})]
 
 
 @pytest.mark.parametrize(("status", "reason"), [(404, "NotFound"), (409, "Conflict")])

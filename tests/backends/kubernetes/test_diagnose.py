@@ -459,6 +459,40 @@ def test_a_queue_says_where_one_stands():
     assert explain(workload, (), record()) is None
 
 
+@pytest.mark.parametrize(
+    ("reason", "preempted", "sentence"),
+    [
+        ("Preempted", "InClusterQueue", "preempted by work of higher priority in the same queue"),
+        ("Preempted", "InCohortReclamation", "preempted: another queue took back what it had lent"),
+        ("Preempted", "Another", "preempted by other work"),
+        ("PodsReadyTimeout", "", "sent back by Kueue: its pods were not ready in time"),
+        ("Another", "", "sent back by Kueue (Another: the words)"),
+    ],
+)
+def test_what_kueue_took_back_says_why(reason, preempted, sentence):
+    evicted = {"type": "Evicted", "status": "True", "reason": reason, "message": "the words"}
+    conditions = [evicted, {"type": "QuotaReserved", "status": "False", "message": "the words"}]
+    if preempted:
+        conditions.append({"type": "Preempted", "status": "True", "reason": preempted})
+    workload = {"kind": "Workload", "metadata": {"uid": "w"}, "spec": {"queueName": "q"}}
+    workload["status"] = {"conditions": conditions}
+    assert explain(workload, (), record()).sentence == f"{sentence}; waits in the queue q"
+    conditions[1]["message"] = "1 more needed"
+    assert explain(workload, (), record()).sentence == f"{sentence}; waits in the queue q: 1 more needed"
+    workload["spec"]["active"] = False
+    found = explain(workload, (), record())
+    assert (found.sentence, found.hint) == ("taken out of the queue q", "%deploy unpause queues it again")
+
+
+def test_a_pod_that_a_queue_holds_says_which():
+    held = pod()
+    held["spec"].pop("nodeName", None)
+    held["status"] = {"conditions": [{"type": "PodScheduled", "status": "False", "reason": "SchedulingGated"}]}
+    assert explain(held, (), record()).sentence == "waits for another controller to let it go"
+    held["metadata"]["labels"] = {"kueue.x-k8s.io/queue-name": "team-a"}
+    assert explain(held, (), record()).sentence == "waits in the queue team-a"
+
+
 @pytest.mark.fault(22)
 @pytest.mark.parametrize(
     ("message", "hint"),

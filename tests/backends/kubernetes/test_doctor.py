@@ -82,7 +82,7 @@ def test_a_missing_right_names_the_verb_and_what_is_off_and_the_role_to_ask_for(
     found = report()
     rights = rows(found, "Rights")
     assert rights["jobs.batch"].level == "ok"
-    assert (rights["pods"].level, rights["pods"].value) == ("error", "may not create, patch, delete")
+    assert (rights["pods"].level, rights["pods"].value) == ("error", "may not create, delete")
     assert (rights["pods/exec"].level, rights["pods/exec"].value) == ("warning", "may not create")
     assert "manual runs" in rights["pods/exec"].hint
     assert "routes.route.openshift.io" in rights

@@ -197,4 +197,4 @@ def test_a_grace_that_the_cluster_does_not_give_is_refused_before_anything_is_do
 def test_one_table_says_what_makes_pods(record, kind):
     assert kinds.watched_kind(record) == kind
     assert set(kinds.MAKER_KINDS) <= set(kinds.KINDS)
-    assert [maker.kind for maker in kinds.MAKERS if not maker.is_everywhere] == ["JobSet"]
+    assert [maker.kind for maker in kinds.MAKERS if not maker.is_everywhere] == ["JobSet", "LeaderWorkerSet"]

@@ -245,9 +245,60 @@ def test_machines_start_and_fail_together_where_the_cluster_has_jobsets(tmp_path
     assert given["WORLD_SIZE"] == "4"
 
 
-@pytest.mark.parametrize("cell", ["nodes: 2\n" + SWEEP, "nodes: 2\n" + VLLM, "nodes: 2\nschedule: 0 6 * * *\n" + JOB])
+@pytest.mark.parametrize(
+    "cell",
+    ["nodes: 2\n" + SWEEP, "nodes: 2\n" + VLLM, "nodes: 2\nschedule: 0 6 * * *\n" + JOB, "nodes: 2\nmode: manual\n"],
+)
 def test_what_several_machines_cannot_do_is_an_error_of_the_plan(cell, tmp_path):
-    assert "error" in {level for level, _ in notes(cell, tmp_path)}
+    assert "error" in {level for level, _ in notes(cell, tmp_path, kinds=frozenset())}
+
+
+def test_a_server_on_several_machines_is_a_leader_and_workers_that_know_it(tmp_path):
+    cell = "name: big\nnodes: 2\nreplicas: 3\ngpus: 8\nexpose: ingress\nhost: x.y\n" + VLLM
+    found = objects(cell, tmp_path, kinds=frozenset({"LeaderWorkerSet"}))
+    assert not {"Deployment", "PodDisruptionBudget"} & set(found)
+    spec = found["LeaderWorkerSet"]["spec"]
+    assert (spec["replicas"], spec["leaderWorkerTemplate"]["size"]) == (3, 2)
+    leader, worker = (spec["leaderWorkerTemplate"][f"{role}Template"]["spec"] for role in ("leader", "worker"))
+    for template in (leader, worker):
+        check({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "x"}, "spec": template})
+    first, other = leader["containers"][0], worker["containers"][0]
+    together = "--nnodes 2 --node-rank $(LWS_WORKER_INDEX) --master-addr $(LWS_LEADER_ADDRESS) --master-port 29500"
+    assert "--tensor-parallel-size 8 --pipeline-parallel-size 2" in " ".join(first["args"])
+    assert " ".join(first["args"]).endswith(together)
+    assert " ".join(other["args"]).endswith(f"{together} --headless")
+    assert "readinessProbe" in first
+    assert not {"readinessProbe", "livenessProbe", "startupProbe"} & set(other)
+    # The LeaderWorkerSet makes a Service of its own name.
+    service = found["Service"]
+    assert service["metadata"]["name"] == "big-server"
+    assert service["spec"]["selector"]["leaderworkerset.sigs.k8s.io/worker-index"] == "0"
+    backend = found["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert backend["name"] == "big-server"
+
+
+@pytest.mark.parametrize(
+    ("cell", "field"),
+    [
+        (VLLM, ""),
+        ("serve: tgi\nmodel: a/b\n", "nodes"),
+        ("max_hours: 1\n" + VLLM, "max_hours"),
+        ("serve: command\nrun: python -m http.server {port}\n", ""),
+    ],
+)
+def test_a_server_on_several_machines_needs_a_kind_for_it_and_a_server_that_can(cell, field, tmp_path):
+    there = frozenset({"LeaderWorkerSet"})
+    errors = {name for level, name in notes("nodes: 2\n" + cell, tmp_path, kinds=there) if level == "error"}
+    assert errors == ({field} if field else set())
+    missing = notes("nodes: 2\n" + cell, tmp_path, kinds=frozenset())["error", "nodes"]
+    assert "no LeaderWorkerSet" in missing or field == "nodes"
+
+
+def test_a_queue_that_the_namespace_has_not_is_a_warning(tmp_path):
+    known = {"kinds": frozenset({"LocalQueue"}), "queues": frozenset({"team-b", "team-c"})}
+    assert "queue: team-b, team-c" in notes("queue: team-a\n" + JOB, tmp_path, **known)["warning", "queue"]
+    assert ("warning", "queue") not in notes("queue: team-b\n" + JOB, tmp_path, **known)
+    assert ("warning", "queue") not in notes("queue: team-a\n" + JOB, tmp_path, **{**known, "queues": None})
 
 
 # --- pods

@@ -494,6 +494,24 @@ class TestSeveralMachines:
         watched.see(second, pod(0, uid="pod-0-b", state="running", created=30))
         assert watched.told(0)[-1] == (R, 2, "")
 
+    def test_a_machine_of_a_jobset_has_not_succeeded_before_all_have(self):
+        watched = Watched(cluster={"nodes": 2}, retries=1)
+        label = "jobset.sigs.k8s.io/restart-attempt"
+        first, second = job(active=2, uid="first"), job(active=2, uid="second")
+        second["metadata"]["creationTimestamp"] = "2026-05-28T20:27:00Z"
+        first["metadata"]["labels"][label], second["metadata"]["labels"][label] = "0", "1"
+        watched.see(first, pod(0, state="ended"), pod(1, state="running"))
+        watched.tick(5)
+        assert watched.told(0)[-1] == (R, 1, "")
+        watched.see(pod(1, state="ended", code=3))
+        watched.see(first, gone=True)
+        again = [pod(rank, uid=f"pod-{rank}-b", state="running", created=30) for rank in (0, 1)]
+        for one in again:
+            one["metadata"]["labels"][label] = "1"
+        watched.see(second, *again)
+        assert [watched.told(rank)[-1] for rank in (0, 1)] == [(R, 2, ""), (R, 2, "")]
+        assert (W, 2, "all machines start again") in watched.told(0)
+
 
 def test_a_schedule_runs_its_tasks_again_and_again_as_further_attempts():
     watched = Watched(cluster={"schedule": "0 6 * * *", "time_zone": "Etc/UTC"})
@@ -516,11 +534,12 @@ def test_a_job_in_a_queue_says_what_its_workload_says_until_it_is_let_go():
     watched = Watched(cluster={"queue": "team-a"}, explain=lambda item, _, __: found(f"the {item['kind']} waits"))
     watched.see(job(suspended=True))
     assert watched.told()[-1] == (W, 1, "the Job waits")
-    assert (watched.states.queued, watched.states.patience is not None) == ("job", True)
-    watched.see({**job(uid="w"), "kind": "Workload"})
+    assert (watched.states.queued, watched.states.patience is not None) == (("job",), True)
+    labels = {"kueue.x-k8s.io/job-uid": "job"}
+    watched.see({"kind": "Workload", "metadata": {"uid": "w", "name": "w", "labels": labels}})
     assert watched.told()[-1] == (W, 1, "the Workload waits")
     watched.see(job(active=1), pod(state="running"))
-    assert watched.states.queued == ""
+    assert watched.states.queued == ()
     assert watched.told()[-1][0] is R
 
 

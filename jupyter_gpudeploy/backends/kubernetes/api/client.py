@@ -104,9 +104,11 @@ class Cluster:
 
     # Objects
 
-    def get(self, kind: str, name: str, *, namespace: str | None = None, bare: bool = False) -> dict[str, Any]:
-        """Return an object; `bare`: with its metadata alone. Raises NotFoundError."""
-        path, accept = self._path(kind, name, namespace), _BARE if bare else {}
+    def get(
+        self, kind: str, name: str, *, namespace: str | None = None, bare: bool = False, subresource: str = ""
+    ) -> dict[str, Any]:
+        """Return an object, or a subresource of it; `bare`: with its metadata alone. Raises NotFoundError."""
+        path, accept = self._path(kind, name, namespace, subresource), _BARE if bare else {}
         return self._transport.json(Call("GET", path, f"read {kind} {name!r}", headers=accept))
 
     def list(

@@ -64,6 +64,8 @@ def _table() -> Iterator[Kind]:
     kueue = ("kueue.x-k8s.io/v1beta2", "kueue.x-k8s.io/v1beta1")
     yield Kind("LocalQueue", kueue[0], "localqueues", also=kueue[1:])
     yield Kind("Workload", kueue[0], "workloads", also=kueue[1:])
+    seen = ("visibility.kueue.x-k8s.io/v1beta2", "visibility.kueue.x-k8s.io/v1beta1")
+    yield Kind("PendingWorkloadsSummary", seen[0], "localqueues", also=seen[1:])
     yield Kind("JobSet", "jobset.x-k8s.io/v1alpha2", "jobsets")
     yield Kind("LeaderWorkerSet", "leaderworkerset.x-k8s.io/v1", "leaderworkersets")
     yield Kind("ScaledObject", "keda.sh/v1alpha1", "scaledobjects")
@@ -92,14 +94,21 @@ MAKERS = (
     Maker("JobSet", ("suspend", True), is_everywhere=False),
     Maker("CronJob", ("suspend", True)),
     Maker("Deployment", ("replicas", 0)),
+    Maker("LeaderWorkerSet", ("replicas", 0), is_everywhere=False),
 )
 MAKER_KINDS = tuple(maker.kind for maker in MAKERS)
 
 
 def watched_kind(record: Mapping[str, Any]) -> str:
     """Return the kind that tells how a run stands. A JobSet and a CronJob make Jobs; what has an end is one, too."""
-    lasts = record["kind"] in ("server", "manual") and not record.get("max_seconds")
-    return "Deployment" if lasts else "Job"
+    if record["kind"] == "server" and int((record.get("cluster") or {}).get("nodes") or 1) > 1:
+        return "LeaderWorkerSet"
+    return "Deployment" if record["kind"] in ("server", "manual") and not is_limited(record) else "Job"
+
+
+def is_limited(record: Mapping[str, Any]) -> bool:
+    """Return whether the server or the environment of this record comes to an end, and is a Job therefore."""
+    return bool(record.get("max_seconds") or record.get("idle_seconds"))
 
 
 def kind_named(name: str) -> Kind:

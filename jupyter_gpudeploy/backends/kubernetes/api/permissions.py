@@ -30,42 +30,36 @@ class Permission(NamedTuple):
 
 PERMISSIONS = (
     Permission("", ("configmaps",), _ALL, "runs cannot be started or found", needed=True),
-    Permission("", ("pods",), _ALL, "runs cannot be followed", needed=True),
+    Permission("", ("pods",), (*_READ, "create", "delete"), "runs cannot be followed", needed=True),
     Permission("", ("pods/log",), ("get",), "no logs and no metrics come back", needed=True),
     Permission("batch", ("jobs",), _ALL, "no jobs and no sweeps", needed=True),
     Permission("apps", ("deployments",), _ALL, "no servers and no manual runs"),
-    Permission("", ("services",), _ALL, "no servers"),
+    Permission("", ("services",), _KEPT, "no servers"),
     # With websockets a client gets; since 1.35 the server asks for create as well.
     Permission("", ("pods/exec",), _CALL, "no commands in manual runs, no download of live files, no GPU samples"),
     Permission("", ("pods/portforward",), _CALL, "servers cannot be reached from the notebook without a route"),
     Permission("", ("secrets",), ("create", "patch", "delete"), "no secrets: and no key for servers"),
-    Permission("", ("events",), _READ, "why a pod does not start stays unknown"),
-    Permission("", ("persistentvolumeclaims",), _ALL, "no storage:"),
-    Permission("apps", ("replicasets",), _READ, "quota errors of servers stay unseen"),
-    Permission("apps", ("deployments/scale",), ("get", "patch"), "servers cannot be stopped"),
+    Permission("", ("events",), ("list", "watch"), "why a pod does not start stays unknown"),
+    Permission("", ("persistentvolumeclaims",), ("get", "list", "create", "delete"), "no storage:"),
     Permission("batch", ("cronjobs",), _ALL, "no schedule:"),
     Permission("policy", ("poddisruptionbudgets",), _KEPT, "servers are not protected when nodes are drained"),
-    Permission("", ("resourcequotas", "limitranges"), ("get", "list"), "the quota is not shown"),
-    Permission("", ("pods/proxy", "services/proxy"), ("get",), "server metrics come through a port-forward"),
+    Permission("", ("resourcequotas",), ("list",), "the quota is not shown"),
     Permission("networking.k8s.io", ("ingresses",), _KEPT, "no expose: ingress"),
-    Permission("autoscaling", ("horizontalpodautoscalers",), _KEPT, "no autoscaling"),
     Permission("resource.k8s.io", ("resourceclaimtemplates",), _KEPT, "no GPUs by DRA"),
-    Permission("metrics.k8s.io", ("pods",), ("get", "list"), "no CPU and memory samples", kind="PodMetrics"),
-    Permission("route.openshift.io", ("routes",), _ALL, "no expose: route", kind="Route"),
+    Permission("route.openshift.io", ("routes",), _KEPT, "no expose: route", kind="Route"),
+    Permission("route.openshift.io", ("routes/custom-host",), ("create",), "no host: of a route", kind="Route"),
     Permission("gateway.networking.k8s.io", ("httproutes",), _KEPT, "no expose: httproute", kind="HTTPRoute"),
-    Permission("kueue.x-k8s.io", ("localqueues",), _READ, "no place in the queue", kind="LocalQueue"),
+    Permission("kueue.x-k8s.io", ("localqueues",), ("list",), "no place in the queue", kind="LocalQueue"),
     Permission(
-        "kueue.x-k8s.io", ("workloads",), (*_READ, "patch"), "why it waits is unknown; Kueue may undo a stop",
+        "kueue.x-k8s.io", ("workloads",), ("list", "patch"), "why it waits is unknown; Kueue may undo a stop",
         kind="Workload",
     ),
-    Permission("jobset.x-k8s.io", ("jobsets",), _ALL, "several nodes run as an Indexed Job", kind="JobSet"),
+    Permission("jobset.x-k8s.io", ("jobsets",), _KEPT, "several nodes run as an Indexed Job", kind="JobSet"),
     Permission(
         "leaderworkerset.x-k8s.io", ("leaderworkersets",), _ALL, "no servers over several nodes", kind="LeaderWorkerSet"
     ),
-    Permission("keda.sh", ("scaledobjects",), _KEPT, "no autoscaling by KEDA", kind="ScaledObject"),
     Permission(
-        "monitoring.coreos.com", ("podmonitors", "servicemonitors"), _KEPT, "Prometheus does not scrape servers",
-        kind="PodMonitor",
+        "monitoring.coreos.com", ("podmonitors",), _KEPT, "Prometheus does not scrape servers", kind="PodMonitor"
     ),
 )  # fmt: skip
 

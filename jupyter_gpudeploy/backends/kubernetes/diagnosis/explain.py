@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes.diagnosis.ends import why_ended, why_it_ran_before
 from jupyter_gpudeploy.backends.kubernetes.diagnosis.findings import Finding, condition, latest
-from jupyter_gpudeploy.backends.kubernetes.diagnosis.pending import why_queued, why_unscheduled
+from jupyter_gpudeploy.backends.kubernetes.diagnosis.pending import why_unscheduled
+from jupyter_gpudeploy.backends.kubernetes.diagnosis.queues import why_queued
 from jupyter_gpudeploy.backends.kubernetes.diagnosis.refusals import why_refused
 from jupyter_gpudeploy.backends.kubernetes.diagnosis.starts import why_not_ready, why_not_started
 from jupyter_gpudeploy.backends.kubernetes.manifests.workloads import QUEUE
@@ -43,7 +44,8 @@ def _pod(pod: Mapping[str, Any], events: Sequence[Mapping[str, Any]], record: Ma
 def _job(job: Mapping[str, Any], events: Sequence[Mapping[str, Any]], record: Mapping[str, Any]) -> Finding | None:
     spec = job.get("spec") or {}
     if spec.get("suspend"):
-        queue = (job["metadata"].get("labels") or {}).get(QUEUE)
+        # The label of a JobSet is not on its Job.
+        queue = (job["metadata"].get("labels") or {}).get(QUEUE) or (record.get("cluster") or {}).get("queue")
         return Finding(f"waits in the queue {queue}") if queue else Finding("suspended")
     waiting, total = _without_pod(job)
     message = latest(events, "FailedCreate").get("message", "")

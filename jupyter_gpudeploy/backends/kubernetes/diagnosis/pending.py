@@ -13,6 +13,7 @@ from jupyter_gpudeploy.backends.kubernetes.diagnosis.findings import (
     request,
     shortened,
 )
+from jupyter_gpudeploy.backends.kubernetes.manifests.workloads import QUEUE
 from jupyter_gpudeploy.quantities import kubernetes_memory, parse_cpu, parse_memory
 
 if TYPE_CHECKING:
@@ -67,20 +68,10 @@ def why_unscheduled(
         return None
     said = condition(pod, "PodScheduled")
     if said.get("reason") == "SchedulingGated":
-        return Finding("waits for a queue or another controller to let it go")
+        queue = (pod["metadata"].get("labels") or {}).get(QUEUE)
+        return Finding(f"waits in the queue {queue}" if queue else "waits for another controller to let it go")
     message = said.get("message") or latest(events, "FailedScheduling").get("message", "")
     return (_of_a_claim(message, pod) or _of_nodes(message, pod, record)) if message else None
-
-
-def why_queued(workload: Mapping[str, Any]) -> Finding | None:
-    """Return why Kueue keeps a Workload waiting, and its place in the queue where the object says it."""
-    if condition(workload, "Admitted").get("status") == "True":
-        return None
-    queue = (workload.get("spec") or {}).get("queueName") or workload.get("localQueueName") or ""
-    place = workload.get("positionInLocalQueue", (workload.get("status") or {}).get("positionInLocalQueue"))
-    where = f"waits in the queue {queue}".rstrip() + (f", {place} before it" if place is not None else "")
-    message = condition(workload, "QuotaReserved").get("message") or condition(workload, "Evicted").get("message")
-    return Finding(f"{where}: {shortened(message)}" if message else where)
 
 
 def _of_a_claim(message: str, pod: Mapping[str, Any]) -> Finding | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
@@ -42,6 +42,7 @@ def stop(cluster: Cluster, ref: RunRef, grace_seconds: float) -> None:
         cluster.patch(
             "ConfigMap", root, {"metadata": {"uid": ref.uid, "annotations": {marks.STOPPED: f"{time.time():.3f}"}}}
         )
+    graces.tell(cluster, ref, grace_seconds)
     halt(cluster, ref)
     graces.end(cluster, ref, grace_seconds)
 
@@ -81,7 +82,9 @@ def is_alive(cluster: Cluster, ref: RunRef) -> bool:
 def proceed(cluster: Cluster, ref: RunRef, replicas: int = 1) -> None:
     """Take a stop back: what has not ended starts again; a server with so many replicas."""
     root = places.root_name(ref.name)
-    cluster.patch("ConfigMap", root, {"metadata": {"uid": ref.uid, "annotations": {marks.STOPPED: None}}})
+    cluster.patch(
+        "ConfigMap", root, {"metadata": {"uid": ref.uid, "annotations": {marks.STOPPED: None, marks.PAUSED: None}}}
+    )
     _set_running(cluster, ref, replicas=replicas)
 
 
@@ -100,6 +103,23 @@ def execute(cluster: Cluster, pod: str, number: int, argv: Sequence[str]) -> int
         said = (done.stderr or done.stdout).decode("utf-8", "replace").strip() or f"exit code {done.exit_code}"
         raise BackendError(f"the command could not be started in {pod}: {said.splitlines()[-1]}")
     return number
+
+
+def app_command(verb: str, name: str) -> list[str]:
+    """Return the command that starts (`run`) or shows (`show`) an application in a pod."""
+    return ["python3", places.APP, verb, name, places.APPS]
+
+
+def app(cluster: Cluster, pod: str, name: str) -> dict[str, Any] | None:
+    """Return port and token of an application that runs in a manual run's pod, None for none."""
+    done = cluster.execute(pod, places.CONTAINER, app_command("show", name), timeout=30)
+    if done.exit_code:
+        raise BackendError(
+            f"{pod} cannot be asked for {name}: {done.stderr.decode('utf-8', 'replace').strip()[-200:]}",
+            hint="an environment of an earlier version has none: --replace",
+        )
+    found: dict[str, Any] | None = json.loads(done.stdout)
+    return found
 
 
 def remove(cluster: Cluster, ref: RunRef) -> None:
@@ -121,31 +141,47 @@ def parallelism(cluster: Cluster, ref: RunRef) -> int:
 
 
 def set_parallelism(cluster: Cluster, ref: RunRef, count: int) -> None:
-    """Let so many pods of the run's Job run at once; of more, the latest are ended, and begin anew later."""
-    _set_job(cluster, ref, {"parallelism": count})
+    """Let so many pods of the run's Job run at once; of more, the latest are ended, and begin anew later.
+
+    Raises BackendError for one that Kueue has let go: it would end all that runs, and queue the Job anew.
+    """
+    job = _job(cluster, ref)
+    if QUEUE in (job["metadata"].get("labels") or {}) and not job["spec"].get("suspend"):
+        raise BackendError(
+            f"{ref.name} has its room from Kueue, which would end all that runs of it to find another",
+            hint="pause it, change it, unpause it: what runs begins anew then",
+        )
+    _set_job(cluster, "Job", job, {"parallelism": count})
 
 
 def pause(cluster: Cluster, ref: RunRef, *, is_paused: bool) -> None:
-    """Suspend the Job of a run, or let it go on. Raises BackendError where it is so already."""
-    job = _job(cluster, ref)
-    if QUEUE in (job["metadata"].get("labels") or {}):
-        raise BackendError(
-            f"Kueue starts and suspends {ref.name}: it cannot be paused by hand", hint="stop it, and resume it later"
-        )
-    if bool(job["spec"].get("suspend")) is is_paused:
+    """Suspend the Job or the JobSet of a run, or let it go on. Raises BackendError where it is so already.
+
+    What is in a queue is taken out of it, or put into it again: suspending is Kueue's.
+    """
+    kind = "JobSet" if "JobSet" in _kinds(cluster, ref) and cluster.has("JobSet") else "Job"
+    job = _job(cluster, ref, kind)
+    queued = _workloads(cluster, job["metadata"]["uid"]) if QUEUE in (job["metadata"].get("labels") or {}) else []
+    held = [not one["spec"].get("active", True) for one in queued] or [bool(job["spec"].get("suspend"))]
+    if all(held) is is_paused and not (queued and not is_paused):
         raise BackendError(f"{ref.name} is {'paused already' if is_paused else 'not paused'}")
-    _set_job(cluster, ref, {"suspend": is_paused})
+    if queued:
+        # Kueue may make a Workload anew, and active, when the parallelism of its Job changes: it is let go then.
+        with suppress(NotFoundError) if not is_paused else nullcontext():
+            _set_active(cluster, queued, is_active=not is_paused)
+    else:
+        _set_job(cluster, kind, job, {"suspend": is_paused})
 
 
-def _set_job(cluster: Cluster, ref: RunRef, wanted: dict[str, Any]) -> None:
-    uid = _job(cluster, ref)["metadata"]["uid"]
-    cluster.patch("Job", ref.name, {"metadata": {"uid": uid}, "spec": wanted})
+def _set_job(cluster: Cluster, kind: str, job: dict[str, Any], wanted: dict[str, Any]) -> None:
+    metadata = job["metadata"]
+    cluster.patch(kind, metadata["name"], {"metadata": {"uid": metadata["uid"]}, "spec": wanted})
 
 
-def _job(cluster: Cluster, ref: RunRef) -> dict[str, Any]:
+def _job(cluster: Cluster, ref: RunRef, kind: str = "Job") -> dict[str, Any]:
     """Return the Job of a run that has not ended. Raises BackendError."""
     try:
-        job = cluster.get("Job", ref.name)
+        job = cluster.get(kind, ref.name)
     except NotFoundError:
         job = {}
     if not marks.is_ours(job, uid=ref.uid):
@@ -171,16 +207,15 @@ def _set_running(cluster: Cluster, ref: RunRef, *, replicas: int) -> None:
         try:
             body = cluster.get(kind, ref.name)
         except NotFoundError:
-            continue
-        if not marks.is_ours(body, uid=ref.uid):
-            continue
-        _set(cluster, kind, body, replicas)
-        if kind == "CronJob":
-            _set_rounds(cluster, ref, replicas)
+            body = {}
+        if marks.is_ours(body, uid=ref.uid):
+            _set(cluster, kind, body, replicas)
+        if kind == "CronJob" or (kind == "Job" and not marks.is_ours(body, uid=ref.uid)):
+            set_jobs(cluster, ref, replicas)
 
 
-def _set_rounds(cluster: Cluster, ref: RunRef, replicas: int) -> None:
-    """Let what a schedule has started go on, or not."""
+def set_jobs(cluster: Cluster, ref: RunRef, replicas: int) -> None:
+    """Let all Jobs of a run go on, or not: rounds that a schedule has started, trials of a search."""
     for job in cluster.list("Job", labels=marks.selector(uid=ref.uid)).items:
         if not _has_ended(job):
             with suppress(NotFoundError):
@@ -190,29 +225,36 @@ def _set_rounds(cluster: Cluster, ref: RunRef, replicas: int) -> None:
 def _set(cluster: Cluster, kind: str, body: dict[str, Any], replicas: int) -> None:
     """Let one object go on, or not. What waits in a queue is started by Kueue, and by nobody else."""
     metadata = body["metadata"]
-    is_queued = kind != "Deployment" and QUEUE in (metadata.get("labels") or {})
+    has_replicas = kind in ("Deployment", "LeaderWorkerSet")
+    is_queued = not has_replicas and QUEUE in (metadata.get("labels") or {})
     if is_queued and _set_workload(cluster, metadata["uid"], is_active=replicas > 0) and replicas:
         return
-    wanted: dict[str, Any] = {"replicas": replicas} if kind == "Deployment" else {"suspend": replicas == 0}
+    wanted: dict[str, Any] = {"replicas": replicas} if has_replicas else {"suspend": replicas == 0}
     cluster.patch(kind, metadata["name"], {"metadata": {"uid": metadata["uid"]}, "spec": wanted})
 
 
 def _set_workload(cluster: Cluster, owner: str, *, is_active: bool) -> bool:
     """Let Kueue admit an object, or not: one that is only suspended would be started again. Return whether it does."""
-    if not cluster.has("Workload"):
-        return False
     try:
-        found = cluster.list("Workload", labels=f"{_QUEUED}={owner}").items
-        for one in found:
-            cluster.patch(
-                "Workload", one["metadata"]["name"],
-                {"metadata": {"uid": one["metadata"]["uid"]}, "spec": {"active": is_active}},
-            )  # fmt: skip
+        found = _workloads(cluster, owner)
+        _set_active(cluster, found, is_active=is_active)
     except (ForbiddenError, NotFoundError):
         return False
     return bool(found)
 
 
+def _workloads(cluster: Cluster, owner: str) -> list[dict[str, Any]]:
+    """Return what Kueue keeps of an object of ours; nothing where there is no Kueue."""
+    return cluster.list("Workload", labels=f"{_QUEUED}={owner}").items if cluster.has("Workload") else []
+
+
+def _set_active(cluster: Cluster, workloads: Sequence[dict[str, Any]], *, is_active: bool) -> None:
+    for one in workloads:
+        metadata = one["metadata"]
+        wanted = {"metadata": {"uid": metadata["uid"]}, "spec": {"active": is_active}}
+        cluster.patch("Workload", metadata["name"], wanted)
+
+
 def _has_ended(job: dict[str, Any]) -> bool:
     ends = job.get("status", {}).get("conditions") or ()
-    return any(one["type"] in ("Complete", "Failed") and one["status"] == "True" for one in ends)
+    return any(one["type"] in ("Complete", "Completed", "Failed") and one["status"] == "True" for one in ends)

@@ -26,7 +26,7 @@ from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.api.errors import ConflictError, ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.api.kinds import MAKER_KINDS
 from jupyter_gpudeploy.backends.kubernetes.life import keeping, objects
-from jupyter_gpudeploy.backends.kubernetes.manifests import render
+from jupyter_gpudeploy.backends.kubernetes.manifests import render, trials
 from jupyter_gpudeploy.errors import BackendError, RunExistsError
 from jupyter_gpudeploy.events.store import write_atomically
 
@@ -109,7 +109,7 @@ def complete(cluster: Cluster, root: Root, folder_of: FolderOf) -> None:
     """Create what a launch that was cut off did not come to; nothing of a run that was stopped."""
     if marks.STOPPED in root.annotations or marks.STARTED in root.annotations or _may_be_over(root):
         return
-    starts = [body for body in root.objects if body["kind"] in MAKER_KINDS]
+    starts = [body for body in root.objects if _is_last(body) and not trials.is_template(body)]
     if all(_is_there(cluster, root, body) for body in starts):
         return
     if not all(render.is_complete(body) for body in root.objects):
@@ -185,13 +185,18 @@ def _apply(cluster: Cluster, root: Root, folder_of: FolderOf) -> None:
             _put_key(cluster, root, body, folder_of(root))
         else:
             objects.put(cluster, name, body, uid)
-    stamped = render.stamp(root.objects, *owner)
-    for body in sorted(stamped, key=lambda body: body["kind"] in MAKER_KINDS):
+    stamped = render.stamp([body for body in root.objects if not trials.is_template(body)], *owner)
+    for body in sorted(stamped, key=_is_last):
         try:
             objects.put(cluster, name, body, uid)
         except ForbiddenError:
             if objects.is_needed(body):
                 raise
+
+
+def _is_last(body: Body) -> bool:
+    """Return whether it is what completes a launch: what makes pods, or what lets Jobs be made."""
+    return body["kind"] in MAKER_KINDS or trials.is_points(body)
 
 
 def _put_key(cluster: Cluster, root: Root, body: Body, folder: MirrorFolder) -> None:

@@ -6,8 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jupyter_gpudeploy.backends.kubernetes.manifests import payload
-from jupyter_gpudeploy.backends.kubernetes.manifests.pods import TASK_SECONDS, own_image
-from jupyter_gpudeploy.backends.kubernetes.manifests.render import options_of
+from jupyter_gpudeploy.backends.kubernetes.manifests.pods import (
+    TASK_SECONDS,
+    is_limited,
+    options_of,
+    own_image,
+    why_never_idle,
+)
 from jupyter_gpudeploy.backends.kubernetes.manifests.scheduling import is_resource_name
 from jupyter_gpudeploy.backends.kubernetes.manifests.workloads import UTC
 from jupyter_gpudeploy.plan.types import Note
@@ -43,9 +48,14 @@ def _impossible(plan: Plan, options: ClusterOptions) -> Iterator[Note]:
     if len(plan.tasks) > MOST_TRIALS:
         message = f"{len(plan.tasks):,} trials, one Job holds {MOST_TRIALS:,}"
         yield Note("error", "max_runs", message, f"max_runs: {MOST_TRIALS}")
-    if options.nodes > 1 and plan.kind != "job":
+    if options.nodes > 1 and plan.kind == "server":
+        yield from _grouped(plan)
+    elif options.nodes > 1 and plan.kind != "job":
         message = f"a {plan.kind} on several machines is not supported"
         yield Note("error", "nodes", message, "nodes: belongs to one job; a sweep over it is one cell a trial")
+    if options.schedule and plan.search is not None:
+        message = "a search is begun once, and each of its points needs a kernel that chooses it"
+        yield Note("error", "schedule", message, "take it out, or method: random")
     if options.schedule and (plan.kind not in ("job", "sweep") or options.nodes > 1):
         yield Note("error", "schedule", "only a job or a sweep of one machine can be run by the clock", "take it out")
     if plan.resources.gpus and not options.device_class and not is_resource_name(options.gpu_resource):
@@ -53,9 +63,33 @@ def _impossible(plan: Plan, options: ClusterOptions) -> Iterator[Note]:
         yield Note("error", "gpu_resource", message, "like nvidia.com/gpu, amd.com/gpu, nvidia.com/mig-1g.10gb")
     if options.expose == "ingress" and not options.host:
         yield Note("warning", "expose", "an Ingress without a host takes every request of its address", "host: NAME")
-    queues = plan.target.kinds if plan.target else None
-    if options.queue and queues is not None and "LocalQueue" not in queues:
+    yield from _queued(plan, options)
+
+
+def _grouped(plan: Plan) -> Iterator[Note]:
+    """Say what a server on several machines lacks."""
+    kinds, server = plan.target.kinds if plan.target else None, own_image(plan)
+    if kinds is not None and "LeaderWorkerSet" not in kinds:
+        message = "this cluster has no LeaderWorkerSet, which makes servers on several machines"
+        yield Note("error", "nodes", message, "nodes: 1 and more gpus:; or an administrator installs sigs.k8s.io/lws")
+    if is_limited(plan):
+        field = "max_hours" if plan.max_seconds else "idle_minutes"
+        yield Note("error", field, "a server on several machines has no end of its own", "take it out, and stop it")
+    if server is not None and not server.together:
+        message = f"{plan.service.preset if plan.service else 'it'} runs on one machine"
+        yield Note("error", "nodes", message, "nodes: 1; vllm, sglang and serve: command run on several")
+
+
+def _queued(plan: Plan, options: ClusterOptions) -> Iterator[Note]:
+    target = plan.target
+    if not options.queue or target is None:
+        return
+    if target.kinds is not None and "LocalQueue" not in target.kinds:
         yield Note("error", "queue", "this cluster has no Kueue: a suspended Job would never start", "take queue: out")
+    elif target.queues is not None and options.queue not in target.queues:
+        there = ", ".join(sorted(target.queues))
+        message = f"{target.namespace} has no queue {options.queue}: it would wait until somebody makes one"
+        yield Note("warning", "queue", message, f"queue: {there}" if there else "an administrator makes LocalQueues")
 
 
 def _reachable(plan: Plan) -> Iterator[Note]:
@@ -74,14 +108,22 @@ def _left_out(plan: Plan, options: ClusterOptions) -> Iterator[Note]:
     if server is not None and plan.secrets:
         message = "nothing of ours runs in a server's own image: secrets that it prints are not hidden"
         yield Note("info", "secrets", message)
+    if plan.idle_seconds and (why := why_never_idle(plan)):
+        yield Note("warning", "idle_minutes", f"is off: {why}", "max_hours: 12 ends it in any case")
     if server is not None and plan.requirements:
         message = "a server of its own image gets no packages"
         yield Note("warning", "requirements", message, "image: one that has them")
+    if server is not None and plan.git is not None:
+        message = "a server of its own image gets no files of a repository"
+        yield Note("warning", "git", message, "take git: out; storage: claim:NAME holds models")
     if server is not None and options.upload:
         yield Note("warning", "upload", "a server of its own image gets no files", "storage: claim:NAME holds models")
 
 
 def _chosen(plan: Plan, options: ClusterOptions) -> Iterator[Note]:
+    if plan.search is not None:
+        message = "a kernel chooses the points: without one, running trials end and no new ones begin"
+        yield Note("warning", "method", message, f"attach({plan.title!r}) in any kernel goes on with it")
     if plan.kind in ("job", "sweep") and not plan.max_seconds:
         message = f"none named: each task is ended after {format_seconds(TASK_SECONDS)}"
         yield Note("info", "max_hours", message, "max_hours: 12")

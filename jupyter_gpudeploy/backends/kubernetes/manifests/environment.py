@@ -20,6 +20,8 @@ _FAILURES = {
 }
 _RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
 _USER = "gpudeploy"
+LEADER, WORKER = "LWS_LEADER_ADDRESS", "LWS_WORKER_INDEX"
+"""What LeaderWorkerSet puts before the variables of its pods: the first machine's address, and which this one is."""
 
 Variable = dict[str, Any]
 
@@ -33,6 +35,8 @@ def of_runner(plan: Plan, options: ClusterOptions, *, in_jobset: bool) -> list[V
         *_texts({"GPUDEPLOY_GRACE_SECONDS": str(TASK_GRACE_SECONDS)}),
         *_homes(),
     ]
+    if plan.kind == "server" and options.nodes > 1:
+        found += _of_group(options)
     if plan.kind in ("job", "sweep"):
         if in_jobset:
             found.append(_label("GPUDEPLOY_FAILURES", _RESTARTS))
@@ -98,6 +102,16 @@ def _of_nodes(plan: Plan, options: ClusterOptions, *, in_jobset: bool) -> list[V
     if processes == 1:
         found += [*_texts({"WORLD_SIZE": str(options.nodes)}), _annotation("RANK", _INDEX)]
     return found
+
+
+def _of_group(options: ClusterOptions) -> list[Variable]:
+    """Return what the machines of one server know of each other; LeaderWorkerSet's own variables come before them."""
+    nodes = str(options.nodes)
+    return [
+        *_texts({"GPUDEPLOY_NODES": nodes, "NNODES": nodes, "MASTER_PORT": str(places.RENDEZVOUS_PORT)}),
+        {"name": "MASTER_ADDR", "value": f"$({LEADER})"},
+        {"name": "NODE_RANK", "value": f"$({WORKER})"},
+    ]
 
 
 def _homes(said: Mapping[str, str] | None = None) -> list[Variable]:

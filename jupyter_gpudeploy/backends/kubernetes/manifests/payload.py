@@ -124,6 +124,8 @@ def choose(plan: Plan, options: ClusterOptions) -> Chosen:
     if options.upload is not None:
         tree = named(base, options.upload).joined(needed)
         return Chosen(tree, _notes(tree, f"{_amount(tree)}, as asked"))
+    if plan.git is not None:
+        return _of_repository(base)
     everything = scan(base, ignore_of(base))
     for what, is_wanted in _SHARES.items():
         tree = everything.only(entry.path for entry in everything.entries if is_wanted(entry)).joined(needed)
@@ -135,6 +137,15 @@ def choose(plan: Plan, options: ClusterOptions) -> Chosen:
     amount = format_memory(everything.size) if everything.is_whole else f"more than {len(everything.entries):,} files"
     message = f"the notebook's folder has {amount}: {what} go along ({_amount(tree)})"
     return Chosen(tree, _notes(tree, message, "upload: [src, data.csv] names what goes along"))
+
+
+def _of_repository(base: Path) -> Chosen:
+    """Return all that a commit has; what is ignored by default was put into it on purpose."""
+    tree = scan(base, ignore_of(base, defaults=False))
+    if not tree.is_whole:
+        message = f"the repository has more than {len(tree.entries):,} files"
+        raise PlanError(message, hint="git: {url: .., path: FOLDER}, or upload: names what goes along")
+    return Chosen(tree, _notes(tree, f"{_amount(tree)} of the repository"))
 
 
 _SHARES: dict[str, Callable[[Entry], bool]] = {

@@ -6,12 +6,13 @@ starts the task. A model server runs in its own image with its own command, and 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.manifests import environment, probes, scheduling, storage, uploads
 from jupyter_gpudeploy.backends.kubernetes.manifests.security import pod_security
 from jupyter_gpudeploy.backends.kubernetes.manifests.shapes import shape
+from jupyter_gpudeploy.errors import PlanError
 from jupyter_gpudeploy.plan.types import Slot, fill
 
 if TYPE_CHECKING:
@@ -57,7 +58,13 @@ def own_image(plan: Plan) -> Container | None:
     return preset.container if preset else None
 
 
-def pod(plan: Plan, options: ClusterOptions, code: Program, *, in_jobset: bool = False) -> dict[str, Any]:
+Role = Literal["", "leader", "worker"]
+"""What a pod of a server on several machines is; empty for every other."""
+
+
+def pod(
+    plan: Plan, options: ClusterOptions, code: Program, *, in_jobset: bool = False, role: Role = ""
+) -> dict[str, Any]:
     """Return the pod template."""
     server = own_image(plan)
     is_task = plan.kind in ("job", "sweep")
@@ -68,7 +75,7 @@ def pod(plan: Plan, options: ClusterOptions, code: Program, *, in_jobset: bool =
         "pod",
         labels=labels,
         annotations={"kubectl.kubernetes.io/default-container": places.CONTAINER, marks.TITLE: plan.title},
-        restart_policy="Never" if is_task else "OnFailure" if plan.max_seconds else "Always",
+        restart_policy="Never" if is_task else "OnFailure" if is_limited(plan) else "Always",
         deadline_seconds=task_seconds(plan) if is_task else None,
         grace_seconds=probes.grace_seconds(preset_of(plan)),
         service_account=options.service_account,
@@ -81,9 +88,43 @@ def pod(plan: Plan, options: ClusterOptions, code: Program, *, in_jobset: bool =
         claims=[_claim(plan)] if has_claims else None,
         security=pod_security(plan, server),
         init_containers=_init_containers(plan, options, code.upload) if server is None else None,
-        containers=[_served(plan, options, server) if server else _runner(plan, options, in_jobset=in_jobset)],
+        containers=[
+            _served(plan, options, server, role) if server else _runner(plan, options, role, in_jobset=in_jobset)
+        ],
         volumes=storage.volumes(plan, options, None if server else code.config_maps),
     )
+
+
+def is_limited(plan: Plan) -> bool:
+    """Return whether a server or an environment comes to an end: a Deployment never does, a Job does.
+
+    After `max_hours` the cluster ends it; when it is idle, our program in its pod ends well, and the Job with it.
+    """
+    ends = plan.max_seconds is not None or idle_seconds(plan) is not None
+    return plan.kind in ("server", "manual") and ends
+
+
+def idle_seconds(plan: Plan) -> float | None:
+    """Return after how long without use a server or an environment is stopped; None where that is off."""
+    return None if why_never_idle(plan) else plan.idle_seconds
+
+
+def why_never_idle(plan: Plan) -> str:
+    """Return why an idle server cannot be told; empty where it can."""
+    if own_image(plan):
+        return "a server of its own image runs nothing of ours that could see whether it is used"
+    if plan.kind == "server" and options_of(plan).replicas > 1:
+        return "each of several replicas sees only itself"
+    if plan.kind == "server" and options_of(plan).nodes > 1:
+        return "each of its machines sees only itself"
+    return ""
+
+
+def options_of(plan: Plan) -> ClusterOptions:
+    """Return what was decided for a cluster. Raises PlanError for a plan of another backend."""
+    if plan.cluster is None:
+        raise PlanError(f"{plan.name} was planned for {plan.backend}, not for a cluster", hint="backend: kubernetes")
+    return plan.cluster
 
 
 def task_seconds(plan: Plan) -> int:
@@ -108,17 +149,18 @@ def _claim(plan: Plan) -> dict[str, str]:
     return {"name": scheduling.CLAIM, "resourceClaimTemplateName": plan.name}
 
 
-def _runner(plan: Plan, options: ClusterOptions, *, in_jobset: bool) -> dict[str, Any]:
+def _runner(plan: Plan, options: ClusterOptions, role: Role, *, in_jobset: bool) -> dict[str, Any]:
     return _shape(
         plan,
         options,
+        role,
         command=["python3", "-u", places.BOOT],
         args=None,
         variables=environment.of_runner(plan, options, in_jobset=in_jobset),
     )
 
 
-def _served(plan: Plan, options: ClusterOptions, server: Container) -> dict[str, Any]:
+def _served(plan: Plan, options: ClusterOptions, server: Container, role: Role) -> dict[str, Any]:
     """Return a server in its own image: behind the image's entry point where that is known, else by its command."""
     preset = preset_of(plan)
     if preset is None or plan.service is None:
@@ -131,21 +173,36 @@ def _served(plan: Plan, options: ClusterOptions, server: Container) -> dict[str,
         args += server.drain
     if preset.api_key_flag and preset.api_key_flag not in words:
         args += [preset.api_key_flag, f"$({key_variable(plan)})"]
+    args += _of_group(server, options, role)
     entered = len(server.entry_point) if known and tuple(words[: len(server.entry_point)]) == server.entry_point else 0
     return _shape(
         plan,
         options,
+        role,
         command=None if known else args,
         args=args[entered:] if known else None,
         variables=environment.of_server(plan, options, server, key_variable(plan)),
     )
 
 
+def _of_group(server: Container, options: ClusterOptions, role: Role) -> list[str]:
+    """Return the words by which the machines of one server find each other."""
+    known = {
+        "nodes": str(options.nodes),
+        "leader": f"$({environment.LEADER})",
+        "rank": f"$({environment.WORKER})",
+        "port": str(places.RENDEZVOUS_PORT),
+    }
+    words = (*server.together, *(server.worker if role == "worker" else ())) if role else ()
+    return [word.format(**known) for word in words]
+
+
 def _shape(
-    plan: Plan, options: ClusterOptions, *, command: list[str] | None, args: list[str] | None, variables: list[Any]
-) -> dict[str, Any]:
+    plan: Plan, options: ClusterOptions, role: Role, *, command: list[str] | None, args: list[str] | None,
+    variables: list[Any],
+) -> dict[str, Any]:  # fmt: skip
     preset = preset_of(plan)
-    asked = probes.probes(plan.service, preset) if plan.service and preset else None
+    asked = probes.probes(plan.service, preset) if plan.service and preset and role != "worker" else None
     pause = {"preStop": {"sleep": {"seconds": probes.pause_seconds(preset)}}}
     return shape(
         "container",
@@ -165,10 +222,10 @@ def _shape(
 
 
 def _ports(plan: Plan, options: ClusterOptions, preset: ServerPreset | None) -> list[dict[str, Any]] | None:
+    meeting = [{"name": "rdzv", "containerPort": places.RENDEZVOUS_PORT}] if options.nodes > 1 else []
     if plan.service is None:
-        nodes = options.nodes if plan.kind in ("job", "sweep") else 1
-        return [{"name": "rdzv", "containerPort": places.RENDEZVOUS_PORT}] if nodes > 1 else None
-    found = [{"name": probes.HTTP, "containerPort": plan.service.port}]
+        return meeting or None
+    found = [{"name": probes.HTTP, "containerPort": plan.service.port}, *meeting]
     if preset and preset.metrics_port:
         found.append({"name": "metrics", "containerPort": preset.metrics_port})
     return found

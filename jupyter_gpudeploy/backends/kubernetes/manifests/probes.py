@@ -17,6 +17,8 @@ HTTP = "http"
 _QUICK = 600.0  # what may take longer to start is asked every ten seconds
 _PROGRESS_SECONDS = 1200  # to get a node and a large image, beside starting
 _MARGIN_SECONDS = 45
+_READY_SECONDS = 5
+_ALIVE_SECONDS = 20
 TASK_GRACE_SECONDS = 25
 """How long a task that our program started may take to end."""
 _GRACE_SECONDS = TASK_GRACE_SECONDS + 5
@@ -38,9 +40,14 @@ def probes(service: Service, preset: ServerPreset) -> Probes:
     tries = max(1, math.ceil(service.health.startup_seconds / every))
     return Probes(
         startup={**ready, "periodSeconds": every, "timeoutSeconds": 5, "failureThreshold": tries},
-        readiness={**ready, "periodSeconds": 5, "timeoutSeconds": 5, "failureThreshold": 2},
-        liveness={**alive, "periodSeconds": 20, "timeoutSeconds": 10, "failureThreshold": 6},
+        readiness={**ready, "periodSeconds": _READY_SECONDS, "timeoutSeconds": 5, "failureThreshold": 2},
+        liveness={**alive, "periodSeconds": _ALIVE_SECONDS, "timeoutSeconds": 10, "failureThreshold": 6},
     )
+
+
+def per_second() -> float:
+    """Return how many connections the probes of a server that has started make."""
+    return 1 / _READY_SECONDS + 1 / _ALIVE_SECONDS
 
 
 def progress_seconds(service: Service | None) -> int:

@@ -18,8 +18,15 @@ from typing import TYPE_CHECKING, Any
 import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.base import Rendering
 from jupyter_gpudeploy.backends.kubernetes import marks, places
-from jupyter_gpudeploy.backends.kubernetes.manifests import archives, payload, storage
-from jupyter_gpudeploy.backends.kubernetes.manifests.pods import Program, key_variable, own_image
+from jupyter_gpudeploy.backends.kubernetes.manifests import archives, payload, probes, storage, trials
+from jupyter_gpudeploy.backends.kubernetes.manifests.pods import (
+    Program,
+    idle_seconds,
+    key_variable,
+    options_of,
+    own_image,
+    task_seconds,
+)
 from jupyter_gpudeploy.backends.kubernetes.manifests.services import services
 from jupyter_gpudeploy.backends.kubernetes.manifests.shapes import shape
 from jupyter_gpudeploy.backends.kubernetes.manifests.workloads import workload
@@ -56,7 +63,7 @@ def render(plan: Plan, runs: Mapping[str, Path] = _NO_RUNS) -> Rendering:
         if load(text).value != one:
             raise PlanError(f"{one['kind']} {one['metadata']['name']} cannot be written as YAML")
         files[f"{MANIFESTS}{index * 10:03d}-{one['kind'].lower()}-{one['metadata']['name']}.yaml"] = text
-    files["run.json"] = record_text({**record_of(plan), "api_key": key_secret(plan)})
+    files["run.json"] = record_text({**record_of(plan), **_own_record(plan)})
     if plan.cell:
         files["cell.txt"] = plan.cell
     files |= {f"code/{path}": text for path, text in plan.files.items()}
@@ -75,14 +82,9 @@ def objects(
         labels = marks.labels(plan.name, marks.WORK)
         device = {"device_class": options.device_class, "count": plan.resources.gpus}
         found.append(shape("resourceclaimtemplate", name=plan.name, labels=labels, **device))
+    if plan.search is not None:
+        found.append(trials.points_map(plan.name))
     return [*found, *services(plan, options), workload(plan, options, code)]
-
-
-def options_of(plan: Plan) -> ClusterOptions:
-    """Return what was decided for a cluster. Raises PlanError for a plan of another backend."""
-    if plan.cluster is None:
-        raise PlanError(f"{plan.name} was planned for {plan.backend}, not for a cluster", hint="backend: kubernetes")
-    return plan.cluster
 
 
 def key_secret(plan: Plan) -> str | None:
@@ -94,6 +96,14 @@ def key_secret(plan: Plan) -> str | None:
     if variable is None or variable in plan.environment or variable in plan.secrets:
         return None
     return places.key_name(plan.name)
+
+
+def _own_record(plan: Plan) -> dict[str, Any]:
+    """Return what a cluster's record says besides, or otherwise, than the plan."""
+    idle = idle_seconds(plan)
+    rate = probes.per_second() if idle and plan.service else None
+    limit = task_seconds(plan) if plan.kind in ("job", "sweep") else None
+    return {"api_key": key_secret(plan), "idle_seconds": idle, "probes_per_second": rate, "task_seconds": limit}
 
 
 def objects_of(rendering: Rendering) -> list[dict[str, Any]]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
-from jupyter_gpudeploy.backends.kubernetes.manifests.pods import preset_of, selector
+from jupyter_gpudeploy.backends.kubernetes.manifests.pods import is_limited, preset_of, selector
 from jupyter_gpudeploy.backends.kubernetes.manifests.probes import HTTP
 from jupyter_gpudeploy.backends.kubernetes.manifests.shapes import shape
-from jupyter_gpudeploy.backends.kubernetes.manifests.workloads import is_limited, uses_jobset
+from jupyter_gpudeploy.backends.kubernetes.manifests.workloads import uses_groups, uses_jobset
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,27 +16,31 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.plan.types import ClusterOptions, Plan
 
 PORT = 80
+LEADERS = "leaderworkerset.sigs.k8s.io/worker-index"
+"""The label by which the first machine of each replica is known: 0."""
 _LONGEST_ANSWER = "10m"  # a generation may take minutes; routers cut connections after 30 s unless told
 
 
 def services(plan: Plan, options: ClusterOptions) -> list[dict[str, Any]]:
     """Return the objects by which a run is reached, and those that its machines need to reach each other."""
     if plan.kind == "server":
-        budget = [] if is_limited(plan) else [_budget(plan)]  # the API has no budget for the pods of a Job
+        # The API has no budget for the pods of a Job, and a group goes whole.
+        budget = [] if is_limited(plan) or uses_groups(plan, options) else [_budget(plan)]
         return [_service(plan, options), *budget, *_exposure(plan, options), *_monitor(plan)]
     grouped = plan.kind in ("job", "sweep") and options.nodes > 1 and not uses_jobset(plan, options)
     return [_headless(plan)] if grouped else []
 
 
 def _service(plan: Plan, options: ClusterOptions) -> dict[str, Any]:
+    leaders = {LEADERS: "0"} if uses_groups(plan, options) else {}
     return shape(
         "service",
-        name=places.service_name(plan.name),
+        name=places.service_name(plan.name, nodes=options.nodes),
         labels=marks.labels(plan.name, marks.SERVICE),
         type="LoadBalancer" if options.expose == "loadbalancer" else "ClusterIP",
         cluster_ip=None,
         before_ready=None,
-        selector=selector(plan),
+        selector={**selector(plan), **leaders},
         ports=[{"name": HTTP, "port": PORT, "targetPort": HTTP}],
     )
 
@@ -63,7 +67,7 @@ def _exposure(plan: Plan, options: ClusterOptions) -> Iterator[dict[str, Any]]:
     common = {
         "name": plan.name,
         "labels": marks.labels(plan.name, marks.SERVICE),
-        "service": places.service_name(plan.name),
+        "service": places.service_name(plan.name, nodes=options.nodes),
     }
     if options.expose == "route":
         yield shape("route", **common, host=options.host, timeout=_LONGEST_ANSWER)

@@ -64,11 +64,11 @@ class Tree(NamedTuple):
         )
 
 
-def ignore_of(base: Path) -> Ignore:
+def ignore_of(base: Path, *, defaults: bool = True) -> Ignore:
     """Return what stays at home. Raises PlanError for an ignore file that cannot be read."""
     file = base / FILE
     try:
-        return Ignore(file.read_text("utf-8").splitlines()) if file.is_file() else Ignore()
+        return Ignore(file.read_text("utf-8").splitlines() if file.is_file() else (), defaults=defaults)
     except (OSError, ValueError) as error:
         raise PlanError(f"{FILE} cannot be read: {error}", hint="it is a text file, a pattern a line") from None
 

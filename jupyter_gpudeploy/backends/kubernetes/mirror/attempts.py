@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_gpudeploy.backends.kubernetes.facts import end_of
+from jupyter_gpudeploy.backends.kubernetes.facts import end_of, said_reason
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.quantities import format_seconds
 
@@ -88,18 +88,22 @@ class Surroundings:
     """What the run as a whole knows, for its tasks: the Job, a request to stop, the clock.
 
     `why_left`: why nothing of it can go on, although its end was not seen; empty while it can.
+    `gated`: the uids of pods that a controller has not let go yet, in the order in which they came.
+    `why_idle`: what a pod said that ended because nothing happened in it.
     `fired`: when a schedule fired last and True, or when it was made and False; 0 before that is known.
     """
 
     def __init__(self, record: Mapping[str, Any], reason_of: Callable[[str], Reason]) -> None:
         self.kind: str = record["kind"]
+        self.is_search = bool(record.get("search"))
         self.retries: int = record.get("retries") or 0
         self.max_seconds: float | None = record.get("max_seconds")
         self.reason_of = reason_of
         self.job: JobFacts | None = None
         self.deployment = ""
         self.queue: str = (record.get("cluster") or {}).get("queue") or ""
-        self.workload = ""
+        self.gated: dict[str, None] = {}
+        self.in_jobset = False
         self.is_asked_to_stop = False
         self.has_expired = False
         self.is_quiet = False
@@ -108,6 +112,7 @@ class Surroundings:
         self.time_zone: str = (record.get("cluster") or {}).get("time_zone") or ""
         self.fired = (0.0, False)
         self.evicted: dict[str, str] = {}
+        self.why_idle = ""
         self.nodes = int((record.get("cluster") or {}).get("nodes") or 1)
         self._failed_nodes: dict[int, tuple[float, str]] = {}
         self.clock = 0.0
@@ -123,16 +128,30 @@ class Surroundings:
             failed = pod.exit.finished or self.clock, end_of(pod, pod.exit)
             self._failed_nodes[number] = max(failed, self._failed_nodes.get(number, failed))
 
+    def see_end(self, pod: PodFacts) -> None:
+        """Take in how a pod of a server or an environment ended that is a Job: well, where it was idle."""
+        if not self.is_batch and pod.exit is not None and not pod.exit.code and (said := said_reason(pod.exit)):
+            self.why_idle = said
+
     def failed_node(self, but: int) -> str:
         """Return which other node failed first, and how; empty where none did."""
         found = min(((*why, number) for number, why in self._failed_nodes.items() if number != but), default=None)
         return f"node {found[2]}: {found[1]}" if found else ""
 
     @property
-    def queued(self) -> str:
-        """The uid of the Job while it waits in a queue."""
-        waits = self.queue and self.job and self.job.suspended and not (self.job.has_ended or self.is_stopping)
-        return self.job.uid if self.job is not None and waits else ""
+    def queued(self) -> tuple[str, ...]:
+        """The uids of what Kueue keeps waiting: of the Job, its JobSet, or the pods of a server."""
+        if not self.queue or self.is_stopping:
+            return ()
+        if self.job is None:
+            return tuple(self.gated)
+        waits = self.job.suspended and not self.job.has_ended
+        return (self.job.owner or self.job.uid,) if waits else ()
+
+    @property
+    def starts_together(self) -> bool:
+        """Whether its machines are a JobSet's: where one fails, all start again."""
+        return self.nodes > 1 and self.in_jobset
 
     @property
     def is_scheduled(self) -> bool:
@@ -148,7 +167,7 @@ class Surroundings:
     def is_going_on(self) -> bool:
         """Whether a Job makes pods for what has not ended: also for what was stopped, when that was taken back."""
         job = self.job
-        is_over = job is None or job.suspended or job.has_ended
+        is_over = not self.is_search if job is None else job.suspended or job.has_ended
         return self.is_batch and not (is_over or self.is_stopping or self.is_scheduled)
 
     @property
@@ -158,7 +177,9 @@ class Surroundings:
             return ""
         if self.job.conditions.get("Failed", ("",))[0] == "DeadlineExceeded" and self.max_seconds:
             return f"max_hours is over ({format_seconds(self.max_seconds)})"
-        return "it ended by itself" if "Complete" in self.job.conditions else "its Job has ended"
+        if "Complete" in self.job.conditions:
+            return self.why_idle or "it ended by itself"
+        return "its Job has ended"
 
     @property
     def is_batch(self) -> bool:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.api.errors import NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.api.kinds import is_limited
 from jupyter_gpudeploy.backends.kubernetes.life import control
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.types import Event, Notice
@@ -39,8 +40,10 @@ class Caretaker:
         self._cluster = cluster
         self._ref = ref
         self._options = record.get("cluster") or {}
-        limited = record["kind"] in ("server", "manual") and record.get("max_seconds")
+        limited = record["kind"] in ("server", "manual") and is_limited(record)
         kind = "Job" if limited else _OWNERS.get(record["kind"], "Job")
+        if record["kind"] == "server" and int(self._options.get("nodes") or 1) > 1:
+            kind = "LeaderWorkerSet"
         self._owner = "CronJob" if self._options.get("schedule") else kind
         self._duty: str = ""
         self._at = self._began = 0.0

@@ -12,6 +12,7 @@ import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from jupyter_gpudeploy.backends.kubernetes.mirror.positions import Position, Positions
+from jupyter_gpudeploy.backends.kubernetes.mirror.rounds import RoundFolder
 from jupyter_gpudeploy.backends.kubernetes.mirror.stamps import Taken, Unstamper
 from jupyter_gpudeploy.events.receive import Receiver
 from jupyter_gpudeploy.events.wire import Decoder, Record
@@ -41,7 +42,7 @@ class LogCopy:
     """One attempt's log. `restore` before the first `begin`; one stream of the container's log after the other.
 
     `token` marks the records of the run; `executes`: the pod is a manual run's, which executes commands; `renumbers`:
-    it counts its attempts anew, as each round of a schedule does.
+    it counts its attempts anew, as each round of a schedule does, and what it leaves is kept apart (rounds.py).
 
     Raises OSError when the disk is full: `restore` then goes back to the last position. One thread at a time.
     """
@@ -50,6 +51,7 @@ class LogCopy:
         self, folder: RunFolder, task: int, attempt: int, token: str, *, executes: bool = False, renumbers: bool = False
     ) -> None:
         self._folder = folder
+        self._results = RoundFolder(folder.path, attempt) if renumbers else folder
         self._task = task
         self._attempt = attempt
         self._file = folder.log_file(task, attempt)
@@ -57,7 +59,7 @@ class LogCopy:
         self._token = token
         self._executes = executes
         self._renumbers = renumbers
-        self._receiver = Receiver(folder, task, executes=executes)
+        self._receiver = Receiver(self._results, task, executes=executes)
         self._events: list[Event] = []
         self._decoder = Decoder(token)
         self._stream: Unstamper | None = None
@@ -101,6 +103,8 @@ class LogCopy:
         self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         for attempt in range(1, self._attempt):
             self._folder.log_file(self._task, attempt).touch(mode=0o600)
+        if isinstance(self._results, RoundFolder):
+            self._results.begin(self._task)
         owner = self._positions.owner()
         if owner is not None and owner[0] != pod_uid:
             for file in (self._file, self._positions.file):
@@ -111,7 +115,7 @@ class LogCopy:
         _cut(self._file, position.log)
         self._decoder, self._receiver = (
             Decoder(self._token),
-            Receiver(self._folder, self._task, executes=self._executes),
+            Receiver(self._results, self._task, executes=self._executes),
         )
         self._stream = None
         self._size, self._lines = position.log, position.lines

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.backends.kubernetes.mirror.searched import SearchStates
 from jupyter_gpudeploy.backends.kubernetes.mirror.states import States
 from jupyter_gpudeploy.events.store import Journal, JournalReader
 from jupyter_gpudeploy.events.types import Event, Notice, StateChange
@@ -27,7 +28,8 @@ class Kept:
             (folder.path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
         self._journal = Journal(folder.events_file)
         self._versions: dict[str, int] = {}
-        self.states = States(record, ref.uid, JournalReader(folder.events_file).poll(), explain)
+        made = SearchStates if record.get("search") else States
+        self.states = made(record, ref.uid, JournalReader(folder.events_file).poll(), explain)
 
     @property
     def is_behind(self) -> bool:
@@ -43,6 +45,10 @@ class Kept:
             return
         self._versions[metadata["uid"]] = version
         self.states.feed(kind, item, gone=gone)
+
+    def see_queued(self, workload: Mapping[str, Any]) -> None:
+        """Take in a Workload of Kueue's, with its place in the queue, which changes without it."""
+        self.states.feed("Workload", workload)
 
     def tell_of_pod(self, events: list[Event]) -> None:
         """Write what a pod said, unless it was said before."""

@@ -22,7 +22,9 @@ from jupyter_gpudeploy.backends.kubernetes.mirror.copies import LogCopy
 from jupyter_gpudeploy.backends.kubernetes.mirror.kept import Kept
 from jupyter_gpudeploy.backends.kubernetes.mirror.queued import Queue
 from jupyter_gpudeploy.backends.kubernetes.mirror.reopened import reopened
+from jupyter_gpudeploy.backends.kubernetes.mirror.searched import SearchStates
 from jupyter_gpudeploy.backends.kubernetes.mirror.shared import SHARED, Shared
+from jupyter_gpudeploy.backends.kubernetes.mirror.trials import Trials
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.store import Journal, JournalReader
 from jupyter_gpudeploy.events.types import Event, Notice, StateChange
@@ -67,6 +69,7 @@ class Mirror:
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._caretaker = Caretaker(self._cluster, ref, record)
+        self._trials = Trials(self._cluster, folder, ref, record) if record.get("search") else None
         self._thread: threading.Thread | None = None
         self._watching: dict[str, Watcher] = {}
         self._synced_at = 0.0
@@ -207,6 +210,8 @@ class Mirror:
                 self._shared.unsubscribe(self._cluster, kind, self._ref.uid, self)
             self._watching = {}
             self._pool.remove(self._ref.uid)
+            if self._trials is not None:
+                self._trials.close()
             self._take_in(kept)
             kept.close()
 
@@ -248,7 +253,8 @@ class Mirror:
 
     def _turn(self, kept: Kept, lock: int) -> None:
         """Wait for something to happen, then write what follows from it."""
-        times = [time for time in (kept.states.patience, self._caretaker.patience) if time is not None]
+        known = [kept.states.patience, self._caretaker.patience, self._trials.patience if self._trials else None]
+        times = [time for time in known if time is not None]
         times += [_TICK_SECONDS] if self.lost else []
         self._wake.wait(_TICK_SECONDS if kept.is_behind else min(times, default=None))
         if self._closed.wait(_SETTLE_SECONDS):
@@ -262,6 +268,8 @@ class Mirror:
         self._take_in(kept)
         kept.tell(self._caretaker.look(kept.states))
         kept.tell(kept.states.changes(time.monotonic()))
+        if self._trials is not None and isinstance(kept.states, SearchStates):
+            kept.tell(self._trials.look(kept.states))
         for order in kept.states.orders():
             self._pool.order(self._ref.uid, order, self, self._copy)
         lost = self._why_lost() if kept.states.root_gone and not kept.states.is_over else None

@@ -53,6 +53,10 @@ class EventNotes:
         self._told.add(key)
         return [notice]
 
+    def add(self, notice: Notice) -> None:
+        """Tell this, unless it was told before."""
+        self._new += self.once(notice)
+
     def feed(self, item: Mapping[str, Any]) -> str | None:
         """Take in an Event; return the uid of the object of ours that it is about, or None."""
         uid = (item.get("involvedObject") or {}).get("uid", "")

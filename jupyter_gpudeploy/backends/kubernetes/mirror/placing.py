@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 class Places:
     """The tasks of the pods of a run. The place of a pod never changes, and no two pods have the same attempt.
 
-    A pod of an Indexed Job is the task of its index, and says itself how often that failed before. The replicas of a
+    A pod of an Indexed Job is the task of its index, and says itself how often that failed before; where each task has
+    a Job of its own, a label of the pod says which. The replicas of a
     server are numbered in the order in which they appear; one that takes another's place takes its number.
     """
 
-    def __init__(self, numbers: Sequence[int], kind: str) -> None:
+    def __init__(self, numbers: Sequence[int], kind: str, *, has_own_jobs: bool = False) -> None:
         self._numbers = list(numbers)
         self._indexes = {number: index for index, number in enumerate(numbers)}
+        self._has_own_jobs = has_own_jobs
         self._is_batch = kind in ("job", "sweep")
         self._first: dict[str, tuple[int, int]] = {}
         self._taken: dict[int, dict[int, str]] = {}
@@ -37,8 +39,8 @@ class Places:
         return self._numbers[index] if index < len(self._numbers) else None
 
     def index(self, number: int) -> int:
-        """Return the index of a task in the Job."""
-        return self._indexes.get(number, number)
+        """Return the index of a task in the Job; in one of its own it is the first."""
+        return 0 if self._has_own_jobs else self._indexes.get(number, number)
 
     def place(self, pod: PodFacts) -> tuple[int, int] | None:
         """Return (task, attempt of the first start) of a pod; None for one that belongs to no task."""

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     Explain = Callable[[Mapping[str, Any], Sequence[Mapping[str, Any]], Mapping[str, Any]], "Found | None"]
 
+PLACE = "positionInClusterQueue"
+"""The key under which a Workload has its place in the queue, which is no part of it."""
 PATIENCE_SECONDS = 5.0
 """A pod may be pending for so long before a reason is looked for."""
 
@@ -64,7 +66,8 @@ class Reasons:
         if item is None or self._explain is None or _is_young(item, now):
             return Reason()
         events = self._notes.about(uid)
-        key = (item["metadata"].get("resourceVersion"), sum(event.get("count") or 1 for event in events))
+        version = f"{item['metadata'].get('resourceVersion')} {item.get(PLACE)}"
+        key = (version, sum(event.get("count") or 1 for event in events))
         if uid not in self._found or self._found[uid][0] != key:
             finding = self._explain(item, events, self._record)
             self._found[uid] = key, Reason(finding.sentence, finding.hint) if finding is not None else Reason()

@@ -140,7 +140,8 @@ class Standing:
         """Return why the Job or the Deployment makes no more pods, where it wants to."""
         job = self._around.job
         uid = self._around.deployment if job is None else "" if job.has_ended else job.uid
-        told = self._around.reason_of(self._around.workload) if uid and self._around.queued else None
+        queued = self._around.queued if job is not None else ()
+        told = self._around.reason_of(queued[0]) if queued else None
         sentence, self._hint = told if told and told[0] else self._around.reason_of(uid) if uid else ("", "")
         return sentence
 

@@ -6,14 +6,17 @@ the journal holds already is not told again: a second reader of the same objects
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks
+from jupyter_gpudeploy.backends.kubernetes.diagnosis.findings import condition
+from jupyter_gpudeploy.backends.kubernetes.diagnosis.queues import why_evicted
 from jupyter_gpudeploy.backends.kubernetes.facts import job_facts, pod_facts, seconds
 from jupyter_gpudeploy.backends.kubernetes.mirror.attempts import LogOrder, Surroundings, Told
 from jupyter_gpudeploy.backends.kubernetes.mirror.notes import EventNotes
 from jupyter_gpudeploy.backends.kubernetes.mirror.placing import Places
-from jupyter_gpudeploy.backends.kubernetes.mirror.reasons import Reasons
+from jupyter_gpudeploy.backends.kubernetes.mirror.reasons import Reason, Reasons
 from jupyter_gpudeploy.backends.kubernetes.mirror.standing import Standing
 from jupyter_gpudeploy.backends.kubernetes.mirror.tasks import SETTLE_SECONDS, TaskTrack
 from jupyter_gpudeploy.events.types import Event, Notice, State, StateChange
@@ -24,6 +27,9 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.kubernetes.mirror.reasons import Explain
 
 _LOOK_SECONDS = 5.0
+_QUEUE_SECONDS = 1.0
+QUEUED_UID = "kueue.x-k8s.io/job-uid"
+"""The label of a Workload that names what it stands for."""
 _NONE: frozenset[int] = frozenset()
 
 
@@ -41,10 +47,11 @@ class States:
         self._uid = uid
         self.notes = EventNotes()
         self._reasons = Reasons(record, explain, self.notes)
-        self._around = Surroundings(record, lambda about: self._reasons.of(about, self._around.clock))
+        self._around = Surroundings(record, self._why)
+        self._workloads: dict[str, str] = {}
         options = record.get("cluster") or {}
         self.numbers = _numbers(record, options)
-        self._places = Places(self.numbers, record["kind"])
+        self._places = Places(self.numbers, record["kind"], has_own_jobs=bool(record.get("search")))
         self._tracks: dict[int, TaskTrack] = {}
         self._dirty: set[int] = set()
         self._ordered: set[int] = set()
@@ -100,11 +107,16 @@ class States:
             return SETTLE_SECONDS / 4
         if any(uid in self._places for uid in self._reasons):
             return _LOOK_SECONDS / 5
-        return _LOOK_SECONDS if self.queued else None
+        return _QUEUE_SECONDS if self.queued else None
 
     @property
-    def queued(self) -> str:
-        """The uid of the Job while it waits in a queue."""
+    def queue(self) -> str:
+        """What the queue is called in which the run waits; empty for none."""
+        return self._around.queue
+
+    @property
+    def queued(self) -> tuple[str, ...]:
+        """The uids of what waits in a queue: of the Job, its JobSet, or the pods of a server."""
         return self._around.queued
 
     def feed(self, kind: str, item: Mapping[str, Any], *, gone: bool = False) -> None:
@@ -116,11 +128,10 @@ class States:
         elif kind == "Job":
             self._feed_job(item, gone=gone)
         elif kind == "Workload":
-            self._around.workload = item["metadata"]["uid"]
-            self._reasons.keep(item)
+            self._feed_workload(item)
         elif kind == "CronJob":
             self._feed_cronjob(item, gone=gone)
-        elif kind == "Deployment":
+        elif kind in ("Deployment", "LeaderWorkerSet"):
             self._feed_deployment(item, gone=gone)
         elif kind == "Event":
             self._feed_event(item)
@@ -197,11 +208,16 @@ class States:
             return
         number, first = place
         self._around.see_node(number, pod)
+        self._around.see_end(pod)
         track = self._track(number)
         track.see(pod, first)
         self._dirty.add(number)
         self._ordered.add(number)
         (self._active.discard if pod.is_over else self._active.add)(pod.uid)
+        if (item.get("spec") or {}).get("schedulingGates") and not (pod.is_over or pod.deleted):
+            self._around.gated[pod.uid] = None
+        else:
+            self._around.gated.pop(pod.uid, None)
         is_well = pod.exit is None and (pod.started if self._around.is_batch else pod.ready) is not None
         if is_well or (pod.is_over and track.told.state.is_final):
             self._reasons.drop(pod.uid)
@@ -219,6 +235,7 @@ class States:
             job = now._replace(gone=True)
         if now is not None and now.uid != job.uid and (gone or job.created < now.created):
             return  # of an earlier turn of a schedule, or of a JobSet
+        self._around.in_jobset = self._around.in_jobset or job.restarts is not None
         if job.restarts is not None and job.restarts < self._around.retries:
             job = job._replace(conditions={kind: why for kind, why in job.conditions.items() if kind != "Failed"})
         before = now if now is not None and now.uid == job.uid else job._replace(completed=_NONE, failed=_NONE)
@@ -234,6 +251,26 @@ class States:
         if now is None or job.has_ended or self._around.is_stopping or before.suspended != job.suspended:
             self._touch_all()
 
+    def _feed_workload(self, item: Mapping[str, Any]) -> None:
+        """Take in what Kueue says of something of the run; that it took room back is told once for each time."""
+        metadata = item["metadata"]
+        owners = {one["uid"] for one in metadata.get("ownerReferences") or ()}
+        named = (metadata.get("labels") or {}).get(QUEUED_UID, "")
+        self._workloads.update(dict.fromkeys(owners | {named}, metadata["uid"]))
+        self._reasons.keep(item)
+        self._dirty.update(self._places.task_of(uid) for uid in owners if uid in self._places)
+        if (lost := why_evicted(item)) and not self._around.is_stopping:
+            since = seconds(condition(item, "Evicted").get("lastTransitionTime")) or self._around.clock
+            self.notes.add(Notice(since, f"{lost} ({time.strftime('%H:%M:%S', time.localtime(since))})"))
+
+    def _why(self, about: str) -> Reason:
+        """Return why an object is not where it should be: of what waits in a queue, what Kueue says first."""
+        if about in self.queued and about in self._workloads:
+            found = self._reasons.of(self._workloads[about], self._around.clock)
+            if found.sentence:
+                return found
+        return self._reasons.of(about, self._around.clock)
+
     def _feed_cronjob(self, item: Mapping[str, Any], *, gone: bool) -> None:
         self._see_work(item["metadata"]["uid"], not (item.get("spec") or {}).get("suspend"), gone=gone)
         last = seconds((item.get("status") or {}).get("lastScheduleTime"))
@@ -245,7 +282,7 @@ class States:
         replicas = (item.get("spec") or {}).get("replicas", 1)
         self._deployments[uid] = gone or replicas == 0
         self._see_work(uid, replicas != 0, gone=gone)
-        self._standing.total = replicas or self._standing.total
+        self._standing.total = replicas * self._around.nodes or self._standing.total
         self._reasons.keep(item)
         self._know(uid, None)
         self._touch_all()
@@ -342,5 +379,6 @@ class States:
 def _numbers(record: Mapping[str, Any], options: Mapping[str, Any]) -> list[int]:
     """Return the numbers of the tasks; the replicas of a server and the nodes of a job are tasks of their own."""
     numbers = [task["number"] for task in record["tasks"]]
-    pods = {"server": options.get("replicas"), "job": options.get("nodes")}.get(record["kind"]) or 0
+    nodes = int(options.get("nodes") or 1)
+    pods = {"server": int(options.get("replicas") or 1) * nodes, "job": nodes}.get(record["kind"]) or 0
     return numbers + list(range(max(numbers, default=-1) + 1, int(pods)))

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.kubernetes.facts import end_of
+from jupyter_gpudeploy.backends.kubernetes.facts import end_of, was_suspended
 from jupyter_gpudeploy.backends.kubernetes.mirror.attempts import Attempt, LogOrder, Surroundings, Told
 from jupyter_gpudeploy.events.types import State, StateChange
+from jupyter_gpudeploy.events.wire import TOLD_TO_END
 from jupyter_gpudeploy.quantities import format_seconds
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class TaskTrack:
             reason, _ = self._end_words(attempt, around)
             if around.is_scheduled and self.attempts[further].pod.job != attempt.pod.job:
                 return self._end_of_round(attempt, around)
-            return self._again(further, attempt, reason)
+            return self._again(further, attempt, reason, around)
         return self._end(attempt, around)
 
     def _end_of_round(self, attempt: Attempt, around: Surroundings) -> StateChange:
@@ -201,15 +202,17 @@ class TaskTrack:
         reason, hint = self._end_words(attempt, around)
         details = {"hint": hint} if hint else {}
         if not around.is_batch:
-            return self._again(number + 1, attempt, reason) if self._is_settled(attempt, around) else None
+            return self._again(number + 1, attempt, reason, around) if self._is_settled(attempt, around) else None
         if self._has_succeeded(pod, around):
+            if around.starts_together and not _job_is_over(around):
+                return None  # where another machine fails, this one starts again with it
             settled = around.monotonic - (attempt.ended_at or 0.0) >= SETTLE_SECONDS
             return self._change(State.SUCCEEDED, number, time, exit_code=0) if settled else None
         if self._has_failed(pod, around):
             cause = around.failed_node(self.number) if pod.deleted is not None or pod.gone else ""
             state, reason = (State.STOPPED, f"ended with {cause}") if cause else (State.FAILED, reason)
             return self._change(state, number, time, reason, code, details)
-        return self._again(number + 1, attempt, reason) if _is_tried_again(attempt, around) else None
+        return self._again(number + 1, attempt, reason, around) if _is_tried_again(attempt, around) else None
 
     def _has_succeeded(self, pod: PodFacts, around: Surroundings) -> bool:
         """Whether the pod did, or the Job says so of a pod that was not seen to; an evicted one only looks like it."""
@@ -228,6 +231,8 @@ class TaskTrack:
     def _is_settled(self, attempt: Attempt, around: Surroundings) -> bool:
         """Whether it is known when a container that ended is started again, or was not said for long."""
         pod = attempt.pod
+        if pod.phase == "Succeeded" and around.job is not None:
+            return False  # its Job is about to be over
         is_over = pod.is_over or pod.deleted is not None or not attempt.is_last_start
         return is_over or bool(pod.waiting[0]) or around.monotonic - (attempt.ended_at or 0.0) >= _BACK_OFF_SECONDS
 
@@ -235,10 +240,10 @@ class TaskTrack:
         """Whether it ended because the run was asked to stop."""
         pod = attempt.pod
         return around.is_stopping and (pod.deleted is not None or pod.gone or around.is_quiet) and not (
-            pod.phase == "Succeeded" and pod.deleted is None
+            around.is_batch and pod.phase == "Succeeded" and pod.deleted is None
         )  # fmt: skip
 
-    def _again(self, number: int, attempt: Attempt, reason: str) -> StateChange:
+    def _again(self, number: int, attempt: Attempt, reason: str, around: Surroundings) -> StateChange:
         details: dict[str, Any] = {}
         again = self.attempts.get(number)
         if again is not None:
@@ -246,15 +251,22 @@ class TaskTrack:
         waits = _BACK_OFF.search(attempt.pod.waiting[1])
         if waits and "next restart in" not in reason:
             reason = f"{reason}; next restart in {waits[1]}"
+        was_deleted = attempt.pod.deleted is not None and not was_suspended(attempt.pod, around.job)
+        if was_deleted and is_tried_once_more(attempt, around):
+            reason = f"{reason}; it is tried once more"
         exit_ = attempt.exit
         time = attempt.finished or 0.0
         return self._change(State.WAITING, number, time, reason, exit_.code if exit_ else None, details)
 
     def _end_words(self, attempt: Attempt, around: Surroundings) -> tuple[str, str]:
         pod = attempt.pod
+        if around.starts_together and (pod.phase == "Succeeded" or pod.deleted is not None or pod.gone):
+            cause = around.failed_node(self.number)
+            if cause or pod.phase == "Succeeded":
+                return f"ended with {cause}" if cause else "all machines start again", ""
         if pod.uid in around.evicted and pod.phase == "Succeeded":
             return around.evicted[pod.uid], ""
-        if around.job is not None and around.job.suspended and pod.deleted is not None:
+        if was_suspended(pod, around.job):
             return "suspended", ""
         reason, hint = around.reason_of(pod.uid)
         if not reason and pod.status[0] == "DeadlineExceeded" and around.max_seconds:
@@ -273,11 +285,24 @@ class TaskTrack:
         return max(times, default=0.0) or around.clock
 
 
+def _job_is_over(around: Surroundings) -> bool:
+    """Return whether the Job will start nothing more."""
+    job = around.job
+    return around.is_stopping or bool(around.why_left) or (job is not None and job.has_ended)
+
+
 def _is_tried_again(attempt: Attempt, around: Surroundings) -> bool:
     """Whether a further attempt follows on a failed one, as far as that is known before it is there."""
     pod, job = attempt.pod, around.job
-    is_suspended = job is not None and job.suspended and pod.deleted is not None
-    return pod.failures < around.retries or bool(pod.disruption[0]) or attempt.exit is None or is_suspended
+    is_tried = pod.failures < around.retries or is_tried_once_more(attempt, around)
+    return is_tried or bool(pod.disruption[0]) or attempt.exit is None or was_suspended(pod, job)
+
+
+def is_tried_once_more(attempt: Attempt, around: Surroundings) -> bool:
+    """Whether a task without retries is tried once more all the same: its pod was told to end, for the first time."""
+    is_alone = around.is_batch and not around.retries and around.nodes == 1
+    code = attempt.exit.code if attempt.exit is not None else TOLD_TO_END
+    return is_alone and code == TOLD_TO_END and not (attempt.pod.failures or attempt.pod.disruption[0])
 
 
 def _place(pod: PodFacts) -> dict[str, Any]:
