@@ -31,7 +31,7 @@ def build(*, is_asked: bool = False) -> bool:
     modules = WIDGET / "node_modules" / ".package-lock.json"
     commands = [[npm, "run", "--silent", "build:only"]]
     if not modules.exists() or modules.stat().st_mtime < (WIDGET / "package-lock.json").stat().st_mtime:
-        commands.insert(0, [npm, "ci", "--silent", "--no-audit", "--no-fund"])
+        commands.insert(0, [npm, "install", "--no-save", "--silent", "--no-audit", "--no-fund"])
     for command in commands:
         done = subprocess.run(command, cwd=WIDGET, check=False, stdin=subprocess.DEVNULL)
         if done.returncode:

@@ -12,7 +12,7 @@ from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.errors import SpecError
 from jupyter_gpudeploy.events.samples import SampleWriter
 from jupyter_gpudeploy.events.store import RunFolder
-from jupyter_gpudeploy.events.types import GpuSample, MetricPoint, ProcessSample
+from jupyter_gpudeploy.events.types import GpuSample, MetricPoint, ProcessSample, State
 from jupyter_gpudeploy.figures_gpu import gpu as gpu_figure
 from jupyter_gpudeploy.notebook.reprs import top_bundle
 from jupyter_gpudeploy.spec.settings import read_settings
@@ -117,7 +117,12 @@ def home(tmp_path, monkeypatch):
 
 def started(home, name):
     (home / "wait.py").write_text(WAITS)
-    return launch({"name": name, "run": "wait.py", "backend": "local"}, base_dir=home)
+    run = launch({"name": name, "run": "wait.py", "backend": "local"}, base_dir=home)
+    deadline = time.monotonic() + 60
+    while run.state is not State.RUNNING:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    return run
 
 
 def looks(now, seconds, use, gpu="0"):
