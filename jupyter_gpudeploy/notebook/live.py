@@ -205,7 +205,10 @@ class Display:
     def _leave_card(self, message: str) -> None:
         form, self._form, self._is_card = self._form, None, False
         if form is not None:
-            form.close(message)
+            try:
+                form.close(message)
+            except Exception:  # noqa: BLE001 - the front end may be gone, and the output is to be replaced all the same
+                _log.debug("the card of %s could not be closed", self.run.name, exc_info=True)
 
     def _file_identity(self) -> int | None:
         """Return what changes when another run takes this one's place under the same name."""

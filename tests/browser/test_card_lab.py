@@ -126,7 +126,7 @@ def test_the_card_of_a_sweep_moves_jumps_and_comes_back_after_a_reload(lab, root
     page.locator(".gd-panel:visible .u-over").first.wait_for()
     page.get_by_role("button", name="Stop…").click()
     page.get_by_role("button", name="Stop the run").click()
-    page.get_by_text("stopped").first.wait_for()
+    page.locator(":text('stopped'):visible").first.wait_for()
 
 
 @pytest.mark.fault(62)
@@ -153,7 +153,7 @@ def test_the_card_of_a_server_has_its_link(lab, root, context):
     page.get_by_role("button", name="Full log").click()
     page.get_by_text("the whole log, on the kernel's machine").wait_for()
     end(page, "api")
-    page.get_by_text("stopped").first.wait_for()
+    page.locator(":text('stopped'):visible").first.wait_for()
 
 
 def test_a_killed_kernel_is_said_and_another_shows_the_run_with_its_history(lab, root, context):
@@ -212,13 +212,12 @@ def test_the_card_moves_in_notebook_7_too(lab, root, context, pictures):
     page.goto(f"{lab}/notebooks/seven.ipynb?token={TOKEN}")
     page.locator(".jp-NotebookPanel .jp-CodeCell").nth(1).wait_for()
     page.get_by_text("Kernel status: Idle").or_(page.locator("[data-status=idle]")).first.wait_for(state="attached")
-    page.locator(".jp-CodeCell").first.click()
-    page.keyboard.press("Shift+Enter")
-    page.keyboard.press("Shift+Enter")
+    page.wait_for_function("() => window.jupyterapp?.shell.currentWidget?.sessionContext?.session?.kernel?.status === 'idle'")
+    page.evaluate("() => { window.jupyterapp.commands.execute('notebook:run-all-cells'); }")
     page.locator(".gd-line").get_by_text("val_acc").first.wait_for()
     click_a_chart(page)
     page.locator(".gd-line[data-marked]").wait_for()
     page.screenshot(path=pictures / "card-notebook.png")
     page.get_by_role("button", name="Stop…").click()
     page.get_by_role("button", name="Stop the run").click()
-    page.get_by_text("stopped").first.wait_for()
+    page.locator(":text('stopped'):visible").first.wait_for()

@@ -309,7 +309,7 @@ def test_a_legend_hides_a_trial_and_shows_one_alone(page):
     page.get_by_role("button", name="Log scale").click()
     assert page.get_by_role("button", name="Log scale").get_attribute("aria-pressed") == "true"
     page.get_by_label("Smoothing").fill("0.9")
-    assert page.locator(".gd-toolbar output:visible").text_content() == "0.90"
+    page.locator(".gd-toolbar output:visible").get_by_text("0.90").wait_for()
 
 
 def test_dragging_over_a_chart_shows_that_range_until_it_is_taken_back(page):
