@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from IPython.core.interactiveshell import InteractiveShell
 
 
 class Busy:
-    """Watches one shell. `is_busy` may be asked from any thread."""
+    """Watches one shell. `is_busy`: from any thread. `on_turn` is called as a cell begins and as it ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, on_turn: Callable[[], object]) -> None:
+        self._on_turn = on_turn
         self._shell: InteractiveShell | None = None
         self._runs = False
 
@@ -36,6 +39,8 @@ class Busy:
 
     def _begins(self, *_: Any) -> None:  # noqa: ANN401 - whatever IPython hands over
         self._runs = True
+        self._on_turn()
 
     def _ends(self, *_: Any) -> None:  # noqa: ANN401 - whatever IPython hands over
         self._runs = False
+        self._on_turn()

@@ -16,6 +16,7 @@ import logging
 import threading
 import time
 import uuid
+from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import RunNotFoundError
@@ -99,6 +100,10 @@ class Display:
         self._leave_card("the notebook ended here")
         if self._draw_static():
             self._send(LEFT.format(name=self.run.name))
+
+    def repeat(self) -> None:
+        """Send once more what was sent last."""
+        self._publish(data=self._sent, metadata={}, transient={"display_id": self.id}, update=True)
 
     @property
     def is_called(self) -> bool:
@@ -225,6 +230,7 @@ class Ticker:
         self._lock = threading.RLock()
         self._wake = threading.Event()
         self._displays: list[Display] = []
+        self._unheard: deque[Display] = deque()
         self._thread: threading.Thread | None = None
 
     def add(self, display: Display) -> None:
@@ -252,6 +258,15 @@ class Ticker:
         with self._lock:
             for display in [one for one in self._displays if one.run.uid == run.uid]:
                 self._draw(display, display.settle)
+
+    def repeat(self) -> None:
+        """Send from within a cell what was sent last to displays that ended since: nbclient is deaf between cells."""
+        while self._unheard:
+            display = self._unheard.popleft()
+            try:
+                display.repeat()
+            except Exception:  # noqa: BLE001 - it concerns no cell of the user
+                _log.debug("display %s could not be repeated", display.id, exc_info=True)
 
     def close(self) -> None:
         """Let go of every display; each says where its run stood."""
@@ -297,10 +312,12 @@ class Ticker:
             goes_on = False
         if not goes_on and display in self._displays:
             self._displays.remove(display)
+            if threading.current_thread() is self._thread:
+                self._unheard.append(display)
 
 
 _ticker = Ticker()
-_busy = Busy()
+_busy = Busy(_ticker.repeat)
 _at_exit = False
 
 
@@ -320,6 +337,7 @@ def show(shell: InteractiveShell, run: Run, *, plain: bool = False, waits: bool 
     if not _at_exit:
         _at_exit = True
         atexit.register(_ticker.close)
+    _busy.watch(shell)
     form = _form_maker(shell) if not plain and not waits else None
     _ticker.add(Display(shell, run, form=form, keeps=keeps))
 
@@ -349,7 +367,6 @@ def _form_maker(shell: InteractiveShell) -> Callable[[Run], Form] | None:
     """Return what makes live cards; None where there is no kernel to speak through."""
     if getattr(shell, "kernel", None) is None:
         return None
-    _busy.watch(shell)
 
     def make(run: Run) -> Form:
         from jupyter_gpudeploy.notebook.card.form import Form

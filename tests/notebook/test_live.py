@@ -139,6 +139,7 @@ def test_a_display_that_cannot_be_sent_does_not_end_the_others(shell, run, tmp_p
 
     class Broken:
         execution_count = 7
+        events = shell.events
 
         class display_pub:  # noqa: N801 - the name IPython gives it
             @staticmethod

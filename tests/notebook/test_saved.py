@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -9,8 +10,10 @@ import re
 import subprocess
 import sys
 
+import nbformat
 import pytest
-from patience import REPOSITORY
+from nbclient import NotebookClient
+from patience import REPOSITORY, eventually
 from test_displays import PAYLOADS
 from test_svg import parsed, texts
 
@@ -130,3 +133,22 @@ def test_hostile_names_and_lines_stay_text_in_the_file_and_on_the_page(jupyter):
     assert not re.search(r"<script>window\.__pwned|<img src=.?x|<iframe|<base|<meta http|<svg on", page)
     assert not re.search(r"<(?!/?(?:div|span|table|thead|tbody|tr|th|td|pre|a|figure|figcaption|img)\b)", ours)
     assert not re.search(r"<[^>]*\son\w+=", re.sub(r'"[^"]*"', '""', ours))
+
+
+@pytest.mark.parametrize("first_line", ["", " --plain"])
+def test_a_run_that_ends_between_two_cells_is_saved_as_its_twin(home, tmp_path, monkeypatch, first_line):
+    monkeypatch.setenv("PYTHONPATH", str(REPOSITORY))
+    code = SWEEP.replace("\n", f"{first_line}\n", 1)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in (LOAD, code, "1 + 1")])
+
+    async def until_it_has_ended(cell, cell_index, execute_reply):
+        from jupyter_gpudeploy import attach
+
+        await asyncio.to_thread(eventually, lambda: cell_index != 1 or attach("sweep").is_over)
+        await asyncio.sleep(5 * (cell_index == 1))  # its display has seen the end, too, and nbclient did not listen
+
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, resources=resources, on_cell_executed=until_it_has_ended).execute()
+    twin = bundles(json.loads(nbformat.writes(notebook)))[0]
+    assert set(twin) == {"text/plain", "text/html"}
+    assert "succeeded" in twin["text/plain"]
