@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from jupyter_gpudeploy.backends.base import Backend, RunRef
+    from jupyter_gpudeploy.backends.base import Answer, Backend, RunRef
     from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import LogLine
     from jupyter_gpudeploy.reach import Response
@@ -160,6 +160,11 @@ class Run:
         """Whether nothing more will happen."""
         return self.state.is_final
 
+    @property
+    def is_followed(self) -> bool:
+        """Whether all that is known of it is here: looking at it copies nothing and waits for nobody."""
+        return self._backend.glance(self.ref) is None
+
     def summary(self, *, log_lines: int = 3, metrics: bool = True) -> Summary:
         """Return the run at a glance; cheap enough for twice a second. Without `metrics` no log is read for them."""
         with self._lock:
@@ -258,10 +263,10 @@ class Run:
         return frames.metrics(self.record, self._collected())
 
     def gpu(self) -> pd.DataFrame:
-        """Return what was measured of its GPUs and processes (`frames_gpu.gpu` says the columns and their units)."""
-        from jupyter_gpudeploy import frames_gpu
+        """Return what was measured of its GPUs and processes (`frames.gpu` says the columns and their units)."""
+        from jupyter_gpudeploy import frames
 
-        return frames_gpu.gpu(self.record, self._located())
+        return frames.gpu(self.record, self._located())
 
     def logs_frame(self, task: int | None = None, last: int | None = None) -> pd.DataFrame:
         """Return what was printed, one row a line (`frames.logs` says the columns). `last`: the end of each attempt."""
@@ -290,14 +295,10 @@ class Run:
         from jupyter_gpudeploy import figures, frames
 
         if kind == "gpu":
-            from jupyter_gpudeploy import figures_gpu
-
-            return figures_gpu.gpu(self.gpu())
+            return figures.gpu(self.gpu())
         wanted = metric or (self.record.get("metric") or {}).get("name") or frames.only(self._collected().names())
         if kind in ("metrics", "curves"):
-            from jupyter_gpudeploy import figures_metrics
-
-            return figures_metrics.curves(self.metrics(), wanted, self.trials())
+            return figures.curves(self.metrics(), wanted, self.trials())
         if kind == "compare":
             return figures.compare(self.trials(), wanted, self._parameter_names())
         raise BackendError(f"there is no figure {kind!r}", hint="compare, metrics or gpu")
@@ -531,11 +532,15 @@ class Run:
 
 
 class RunList(list[Run]):
-    """Runs, newest first. Shown as a table. `notices`: what could not be asked for it, and why."""
+    """Runs, newest first. Shown as a table.
+
+    `notices`: what could not be asked for it, and why; `answers`: each place that was asked.
+    """
 
     def __init__(self, runs: Iterable[Run] = (), notices: Sequence[str] = ()) -> None:
         super().__init__(runs)
         self.notices = tuple(notices)
+        self.answers: tuple[Answer, ...] = ()
 
     def __repr__(self) -> str:
         width = max((len(run.name) for run in self), default=0)

@@ -7,7 +7,7 @@ import math
 import pytest
 from test_figures import history, trials
 
-from jupyter_gpudeploy import figures_metrics
+from jupyter_gpudeploy import figures
 from jupyter_gpudeploy.errors import GpuDeployError
 
 
@@ -19,7 +19,7 @@ def two_metrics():
 
 
 def test_each_metric_has_its_own_axes_and_a_trial_one_colour():
-    figure = figures_metrics.curves(two_metrics(), None, trials(loss=[1.0, 5.0]))
+    figure = figures.curves(two_metrics(), None, trials(loss=[1.0, 5.0]))
     assert [note.text for note in figure.layout.annotations[:2]] == ["loss", "&lt;b&gt;acc&lt;/b&gt;"]
     lines = [trace for trace in figure.data if trace.mode != "markers"]
     assert {trace.xaxis for trace in lines} == {"x", "x2"}
@@ -31,11 +31,11 @@ def test_each_metric_has_its_own_axes_and_a_trial_one_colour():
 
 
 def test_one_metric_is_shown_alone():
-    figure = figures_metrics.curves(two_metrics(), "loss", trials(loss=[1.0, 5.0]))
+    figure = figures.curves(two_metrics(), "loss", trials(loss=[1.0, 5.0]))
     assert {trace.xaxis for trace in figure.data} == {None}
     assert figure.layout.yaxis.title.text == "loss"
 
 
 def test_no_metric_at_all_is_said():
     with pytest.raises(GpuDeployError, match="which metric"):
-        figures_metrics.curves(two_metrics().iloc[:0], None, trials(loss=[]))
+        figures.curves(two_metrics().iloc[:0], None, trials(loss=[]))

@@ -7,6 +7,7 @@ import pytest
 
 from jupyter_gpudeploy import figures
 from jupyter_gpudeploy.errors import GpuDeployError
+from jupyter_gpudeploy.figures.steps import one
 
 
 def trials(**columns):
@@ -102,42 +103,42 @@ def test_a_metric_that_is_not_there_is_told_with_the_nearest():
     with pytest.raises(GpuDeployError, match=r"no column 'los'.*\n.*did you mean 'loss'"):
         figures.compare(trials(loss=[1.0]), "los")
     with pytest.raises(GpuDeployError, match="never printed; seen: loss"):
-        figures.curves(history((0, 1, 1.0)), "acc")
+        one(history((0, 1, 1.0)), "acc")
     with pytest.raises(GpuDeployError, match="which metric"):
         figures.compare(trials(loss=[1.0]), None)
     two = history((0, 1, 1.0))
     with pytest.raises(GpuDeployError, match="which metric"):
-        figures.curves(pd.concat([two, two.assign(metric="acc")]), None)
+        one(pd.concat([two, two.assign(metric="acc")]), None)
 
 
 def test_the_only_metric_need_not_be_named():
-    figure = figures.curves(history((0, 1, 1.0), (0, 2, 0.5)), None)
+    figure = one(history((0, 1, 1.0), (0, 2, 0.5)), None)
     assert figure.layout.yaxis.title.text == "loss"
     assert figure.data[0].y == (1.0, 0.5)
 
 
 def test_curves_are_named_by_their_trial_and_the_best_is_on_top():
     rows = history((0, 1, 3.0), (0, 2, 2.0), (1, 1, 2.5), (1, 2, 1.0), (2, 1, math.nan))
-    figure = figures.curves(rows, "loss")
+    figure = one(rows, "loss")
     named = [trace.name for trace in figure.data if trace.showlegend is not False]
     assert named == ["lr=2", "lr=0", "lr=1"], "what is drawn last is on top"
     assert figure.layout.legend.traceorder == "reversed"
-    assert [
-        trace.name for trace in figures.curves(rows, "loss", goal="maximize").data if trace.showlegend is not False
-    ][-1] == "lr=0"
+    assert [trace.name for trace in one(rows, "loss", goal="maximize").data if trace.showlegend is not False][
+        -1
+    ] == "lr=0"
     assert (figure.layout.xaxis.title.text, figure.layout.yaxis.title.text) == ("step", "loss")
 
 
 def test_the_goal_is_told_by_the_trials():
     rows = history((0, 1, 0.2), (0, 2, 0.9), (1, 1, 0.1), (1, 2, 0.5))
     told = trials(best_loss=[0.9, 0.5])
-    assert figures.curves(rows, "loss", told).data[-1].name == "lr=0"
-    assert figures.curves(rows, "loss", trials(best_loss=[0.2, 0.1])).data[-1].name == "lr=1"
+    assert one(rows, "loss", told).data[-1].name == "lr=0"
+    assert one(rows, "loss", trials(best_loss=[0.2, 0.1])).data[-1].name == "lr=1"
 
 
 @pytest.mark.fault(54)
 def test_nan_is_a_gap_with_a_mark_that_says_where():
-    figure = figures.curves(history((0, 1, 0.5), (0, 3010, math.nan), (0, 3020, math.inf), (0, 3030, 0.25)), "loss")
+    figure = one(history((0, 1, 0.5), (0, 3010, math.nan), (0, 3020, math.inf), (0, 3030, 0.25)), "loss")
     line, marks = figure.data
     assert list(line.y) == [0.5, None, None, 0.25]
     assert line.connectgaps is False
@@ -149,13 +150,13 @@ def test_nan_is_a_gap_with_a_mark_that_says_where():
 def test_without_steps_the_reports_are_counted_and_of_attempts_the_last_is_shown():
     rows = history((0, math.nan, 1.0), (0, math.nan, 2.0), (0, math.nan, 3.0))
     rows["attempt"] = [1, 2, 2]
-    (line,) = figures.curves(rows, "loss").data
+    (line,) = one(rows, "loss").data
     assert (list(line.x), list(line.y)) == ([1.0, 2.0], [2.0, 3.0])
 
 
 def test_many_curves_have_no_legend():
     rows = history(*[(trial, step, float(trial)) for trial in range(40) for step in range(2)])
-    assert figures.curves(rows, "loss").layout.showlegend is False
+    assert one(rows, "loss").layout.showlegend is False
 
 
 NASTY = "<b>x</b><a href='javascript:1'>%{x}$\\frac{1}{2}$"
@@ -173,7 +174,7 @@ def test_names_are_text_whatever_they_hold(parameters):
         dimension.ticktext = ()  # the one text that plotly takes as it is
     shown = figure.to_json()
     rows = history((0, 1, 1.0), (0, 2, math.nan)).assign(name=NASTY, metric=NASTY)
-    shown += figures.curves(rows, NASTY).to_json()
+    shown += one(rows, NASTY).to_json()
     decoded = shown.encode().decode("unicode_escape").replace("<br>", "")
     assert "&lt;b&gt;" in decoded
     assert "<" not in decoded
@@ -186,7 +187,7 @@ def test_names_are_text_whatever_they_hold(parameters):
 def test_figures_suit_light_and_dark_pages():
     for figure in (
         figures.compare(trials(lr=[1, 2], loss=[1.0, 2.0]), "loss", ["lr"]),
-        figures.curves(history((0, 1, 1.0)), "loss"),
+        one(history((0, 1, 1.0)), "loss"),
     ):
         assert figure.layout.paper_bgcolor == figure.layout.plot_bgcolor == "rgba(0,0,0,0)"
         assert figure.layout.font.color not in (None, "black", "white", "#000", "#fff")

@@ -1,21 +1,16 @@
-"""Comparisons as plotly figures: `compare` shows trials over their parameters, `curves` over their steps.
-
-Compute, then draw: what is shown is worked out as plain values, then drawn. Colours, background and text suit light
-and dark pages. Every name is text: plotly would take `<b>` and `$x$` in a name for markup.
-"""
+"""Trials over their parameters. Compute, then draw: what is shown is worked out as plain values, then drawn."""
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from jupyter_gpudeploy.errors import GpuDeployError
-from jupyter_gpudeploy.frames import only
+from jupyter_gpudeploy.figures.look import CROWD, TEXT, dressed, text
 from jupyter_gpudeploy.names import shortest
 from jupyter_gpudeploy.palette import COLOURS
 from jupyter_gpudeploy.registry import did_you_mean
@@ -23,15 +18,10 @@ from jupyter_gpudeploy.registry import did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-_TEXT = "#7f8794"
-_GRID = "rgba(127, 135, 148, 0.25)"
 _CELLS = "Viridis"
 _LINES = [[0.0, "#3b82f6"], [0.5, "#d946a8"], [1.0, "#f5a524"]]  # thin marks must be seen on black and on white
 _DECADES = 50.0  # a spread from which a logarithmic axis shows more
-CROWD = 20  # lines from which a legend hides the picture
 _MOST_CELLS = 30
-
-Goal = Literal["minimize", "maximize"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,22 +65,6 @@ class Points:
     texts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Curve:
-    """One trial over its steps. `gaps` are the places of NaN and infinity: x, where to draw the mark, what it was."""
-
-    name: str
-    x: tuple[float, ...]
-    y: tuple[float | None, ...]
-    gaps: tuple[tuple[float, float, str], ...]
-    best: float
-
-
-def text(name: object) -> str:
-    """Return a name so that plotly shows it as it is, whatever it holds."""
-    return html.escape(str(name), quote=False).replace("$", "&#36;")
-
-
 def compare(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] | None = None) -> go.Figure:
     """Return the metric of each trial over the parameters that differ.
 
@@ -103,27 +77,6 @@ def compare(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] 
     figure = go.Figure(draw(points))
     left_out = len(trials) - len(points.texts)
     return dressed(figure, f"{left_out} of {len(trials)} trials have no finite value" if left_out else "")
-
-
-def curves(
-    metrics: pd.DataFrame, metric: str | None, trials: pd.DataFrame | None = None, goal: Goal | None = None
-) -> go.Figure:
-    """Return the metric over the steps, a line a trial, the best one on top and first in the legend.
-
-    A NaN or infinity is a gap with a mark. Of several attempts the last is shown. `goal` is told by the `best_` column
-    of `trials` where it is not given. None as a metric is the only one that was seen. Raises GpuDeployError for a
-    metric that was never reported.
-    """
-    metric = metric or only(list(dict.fromkeys(metrics["metric"])))
-    found, x_title = _curves(metrics, metric, goal or _goal(metrics, metric, trials))
-    figure = go.Figure()
-    for place, curve in reversed(list(enumerate(found))):  # what is drawn last is on top
-        _draw_curve(figure, curve, place)
-    figure.update_layout(
-        xaxis={"title": {"text": x_title}}, yaxis={"title": {"text": text(metric)}}, showlegend=len(found) <= CROWD,
-        legend={"traceorder": "reversed"}, hovermode="closest",
-    )  # fmt: skip
-    return dressed(figure, "")
 
 
 def _points(trials: pd.DataFrame, metric: str | None, parameters: Sequence[str] | None) -> Points:
@@ -213,8 +166,8 @@ def _cells(points: Points, places: list[tuple[Any, Any]]) -> dict[tuple[Any, Any
 def _draw_parallel(points: Points) -> dict[str, Any]:
     dimensions = [_dimension(axis) for axis in (*points.parameters, points.metric)]
     line = {"color": points.metric.data, "colorscale": _LINES, "showscale": True}
-    lines = go.Parcoords(line=line, dimensions=dimensions, labelfont={"color": _TEXT},
-                         tickfont={"color": _TEXT, "shadow": "none"}, rangefont={"color": "rgba(0,0,0,0)"})  # fmt: skip
+    lines = go.Parcoords(line=line, dimensions=dimensions, labelfont={"color": TEXT},
+                         tickfont={"color": TEXT, "shadow": "none"}, rangefont={"color": "rgba(0,0,0,0)"})  # fmt: skip
     return {"data": [lines], "layout": {}}
 
 
@@ -235,80 +188,3 @@ def _dimension(axis: Axis) -> dict[str, Any]:
         "tickvals": [math.log10(tick) for tick in ticks],
         "ticktext": [shortest(tick) for tick in ticks],
     }
-
-
-def _curves(metrics: pd.DataFrame, metric: str | None, goal: Goal) -> tuple[list[Curve], str]:
-    """Return the curves, best first, and what their x is."""
-    seen = list(dict.fromkeys(metrics["metric"]))
-    metric = _known_metric(metric, seen)
-    chosen = metrics[metrics["metric"] == metric]
-    chosen = chosen[chosen["attempt"] == chosen.groupby("trial")["attempt"].transform("max")]
-    x_title = next((name for name in ("step", "epoch") if bool(chosen[name].notna().all())), "report")
-    found = [_curve(rows, x_title, goal) for _, rows in chosen.groupby("trial")]
-    sign = -1 if goal == "maximize" else 1
-    return sorted(found, key=lambda curve: (math.isnan(curve.best), sign * curve.best)), x_title
-
-
-def _known_metric(metric: str | None, seen: list[str]) -> str:
-    listed = f"seen: {', '.join(seen)}" if seen else "no metric was seen at all"
-    if metric is None:
-        raise GpuDeployError("which metric?", hint=f"metric: in the cell, or metric=; {listed}")
-    if metric not in seen:
-        raise GpuDeployError(f"metric {metric!r} was never printed; {listed}")
-    return metric
-
-
-def _curve(rows: pd.DataFrame, x_title: str, goal: Goal) -> Curve:
-    x = range(1, len(rows) + 1) if x_title == "report" else rows[x_title]
-    values = [float(value) for value in rows["value"]]
-    finite = [value for value in values if math.isfinite(value)]
-    height = finite[0] if finite else 0.0
-    gaps = []
-    for at, value in zip(x, values, strict=True):
-        if math.isfinite(value):
-            height = value
-        else:
-            gaps.append((float(at), height, str(value).replace("nan", "NaN")))
-    y = tuple(value if math.isfinite(value) else None for value in values)
-    best = (max if goal == "maximize" else min)(finite, default=math.nan)
-    return Curve(str(rows["name"].iloc[0]), tuple(float(at) for at in x), y, tuple(gaps), best)
-
-
-def _goal(metrics: pd.DataFrame, metric: str | None, trials: pd.DataFrame | None) -> Goal:
-    """Return which end is better, told by the best values that the trials have."""
-    if trials is None or f"best_{metric}" not in trials:
-        return "minimize"
-    ends = metrics[metrics["metric"] == metric].groupby("trial")["value"].agg(["max", "min"])
-    best = trials[f"best_{metric}"].dropna()
-    at_top, at_bottom = (int((best == ends[end].reindex(best.index)).sum()) for end in ("max", "min"))
-    return "maximize" if at_top > at_bottom else "minimize"
-
-
-def _draw_curve(figure: go.Figure, curve: Curve, place: int) -> None:
-    colour, name = COLOURS[place % len(COLOURS)], text(curve.name)
-    figure.add_scatter(
-        x=curve.x, y=curve.y, mode="lines+markers" if len(curve.x) < _MOST_CELLS else "lines", name=name,
-        legendgroup=str(place), line={"color": colour, "width": 2.5 if place == 0 else 1.5}, connectgaps=False,
-        hovertext=[name] * len(curve.x), hoverinfo="text+x+y",
-    )  # fmt: skip
-    if curve.gaps:
-        at, height, what = zip(*curve.gaps, strict=True)
-        figure.add_scatter(
-            x=at, y=height, mode="markers", name=name, legendgroup=str(place), showlegend=False, hoverinfo="text",
-            marker={"color": colour, "symbol": "x-thin", "size": 9, "line": {"color": colour, "width": 2}},
-            hovertext=[f"{name}<br>{value} at {shortest(x)}" for x, value in zip(at, what, strict=True)],
-        )  # fmt: skip
-
-
-def dressed(figure: go.Figure, note: str) -> go.Figure:
-    """Return the figure in colours that suit light and dark pages, with a note below the picture."""
-    axis = {"automargin": True, "gridcolor": _GRID, "zerolinecolor": _GRID, "linecolor": _GRID}
-    figure.update_layout(
-        template="none", paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)", font={"color": _TEXT},
-        colorway=COLOURS, margin={"l": 70, "r": 30, "t": 40, "b": 70},
-    )  # fmt: skip
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    if note:
-        figure.add_annotation(text=note, xref="paper", yref="paper", x=0, y=1.08, showarrow=False)
-    return figure

@@ -1,4 +1,4 @@
-"""GPUs and processes over the time, as a plotly figure. Compute, then draw, as in figures.py."""
+"""GPUs and processes over the time, as a plotly figure. Compute, then draw, as everywhere here."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from jupyter_gpudeploy.figures import dressed, text
-from jupyter_gpudeploy.frames_gpu import NOTHING
+from jupyter_gpudeploy.figures.look import dressed, text
+from jupyter_gpudeploy.frames.samples import NOTHING
 from jupyter_gpudeploy.palette import COLOURS
 
 _GAP_SECONDS = 15.0
@@ -41,7 +41,7 @@ class Line:
 
 
 def gpu(frame: pd.DataFrame) -> go.Figure:
-    """Return what `frames_gpu.gpu` tells, a panel for each thing that was ever known, a line a GPU or a task.
+    """Return what `frames.gpu` tells, a panel for each thing that was ever known, a line a GPU or a task.
 
     The colour is the task's, the same in all panels. Where nothing is known, the line has a gap. A frame without rows
     gives an empty picture with a sentence.

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 from plotly.subplots import make_subplots
 
-from jupyter_gpudeploy import figures
+from jupyter_gpudeploy.figures.look import CROWD, dressed, text
+from jupyter_gpudeploy.figures.steps import one
 from jupyter_gpudeploy.palette import colour
 
 if TYPE_CHECKING:
@@ -25,12 +26,12 @@ def curves(metrics: pd.DataFrame, metric: str | None, trials: pd.DataFrame) -> g
     """
     names = [metric] if metric else list(dict.fromkeys(metrics["metric"]))[:MOST]
     if len(names) <= 1:
-        return figures.curves(metrics, names[0] if names else None, trials)
+        return one(metrics, names[0] if names else None, trials)
     rows = -(-len(names) // 2)
-    figure = make_subplots(rows=rows, cols=2, subplot_titles=[figures.text(name) for name in names])
+    figure = make_subplots(rows=rows, cols=2, subplot_titles=[text(name) for name in names])
     places: dict[str, int] = {}
     for index, name in enumerate(names):
-        part = figures.curves(metrics, name, trials)
+        part = one(metrics, name, trials)
         row, column = index // 2 + 1, index % 2 + 1
         for trace in reversed(part.data):
             place = places.setdefault(trace.name, len(places))
@@ -38,9 +39,9 @@ def curves(metrics: pd.DataFrame, metric: str | None, trials: pd.DataFrame) -> g
             trace.showlegend = trace.mode != "markers" and index == 0
         figure.add_traces(part.data, rows=row, cols=column)
         figure.update_xaxes(title=part.layout.xaxis.title, row=row, col=column)
-    figure.update_layout(height=_HEIGHT * rows + 60, showlegend=1 < len(places) <= figures.CROWD,
+    figure.update_layout(height=_HEIGHT * rows + 60, showlegend=1 < len(places) <= CROWD,
                          legend={"traceorder": "reversed"}, hovermode="closest")  # fmt: skip
-    return figures.dressed(figure, "")
+    return dressed(figure, "")
 
 
 def _mark(trace: go.Scatter, place: int) -> None:

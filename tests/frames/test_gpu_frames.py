@@ -7,13 +7,13 @@ import time
 import pandas as pd
 import pytest
 
-from jupyter_gpudeploy import attach, frames_gpu, launch, top, using
+from jupyter_gpudeploy import attach, frames, launch, top, using
 from jupyter_gpudeploy.backends.local import processes
 from jupyter_gpudeploy.errors import SpecError
 from jupyter_gpudeploy.events.samples import SampleWriter
 from jupyter_gpudeploy.events.store import RunFolder
 from jupyter_gpudeploy.events.types import GpuSample, MetricPoint, ProcessSample, State
-from jupyter_gpudeploy.figures_gpu import gpu as gpu_figure
+from jupyter_gpudeploy.figures import gpu as gpu_figure
 from jupyter_gpudeploy.notebook.reprs import top_bundle
 from jupyter_gpudeploy.spec.settings import read_settings
 
@@ -45,7 +45,7 @@ def test_cpu_and_memory_of_a_task_stand_beside_each_of_its_gpus(folder):
             ProcessSample(100.25, 3, None, GIB, 1),
         ],
     )
-    frame = frames_gpu.gpu(RECORD, folder)
+    frame = frames.gpu(RECORD, folder)
     assert frame["task"].tolist() == [0, 1, pd.NA, 3]
     assert frame["gpu"].tolist()[:3] == ["0", "MIG-1", "7"]
     assert frame["name"].tolist() == ["lr=0.1", "<b>lr=1</b>", "", ""]
@@ -59,13 +59,13 @@ def test_cpu_and_memory_of_a_task_stand_beside_each_of_its_gpus(folder):
 @pytest.mark.fault(3)
 def test_what_is_unknown_is_nan_and_a_measured_nothing_is_zero(folder):
     write(folder, [GpuSample(1.0, "0", 0, 0.0, 0)], [GpuSample(2.0, "0", 0, None, None)])
-    frame = frames_gpu.gpu(RECORD, folder)
+    frame = frames.gpu(RECORD, folder)
     assert frame["utilization"].tolist()[0] == 0.0
     assert frame["memory_used"].isna().tolist() == [False, True]
 
 
 def test_where_nothing_was_measured_the_table_is_empty_and_the_picture_says_so(folder):
-    frame = frames_gpu.gpu(RECORD, folder)
+    frame = frames.gpu(RECORD, folder)
     assert frame.empty
     assert {"time", "task", "gpu", "utilization", "memory_used", "memory_total", "power", "temperature"} < {*frame}
     assert "nothing was measured" in frame.attrs["note"]
@@ -76,10 +76,10 @@ def test_where_nothing_was_measured_the_table_is_empty_and_the_picture_says_so(f
 
 def test_what_a_server_said_is_a_table_of_its_own(folder):
     write(folder, [MetricPoint(1, "ttft_seconds", 0.5, time=3.0, source="server"), ProcessSample(3.0, 1, 1.0)])
-    frame = frames_gpu.server(folder)
+    frame = frames.server(folder)
     assert frame[["replica", "metric", "value"]].to_numpy().tolist() == [[1, "ttft_seconds", 0.5]]
-    assert len(frames_gpu.gpu(RECORD, folder)) == 1
-    assert "metrics page" in frames_gpu.server(RunFolder(folder.path / "none")).attrs["note"]
+    assert len(frames.gpu(RECORD, folder)) == 1
+    assert "metrics page" in frames.server(RunFolder(folder.path / "none")).attrs["note"]
 
 
 def test_a_figure_has_a_panel_for_each_thing_that_was_known_and_one_colour_a_task(folder):
@@ -88,7 +88,7 @@ def test_a_figure_has_a_panel_for_each_thing_that_was_known_and_one_colour_a_tas
             GpuSample(time_, "0", 0, 50.0, GIB, 2 * GIB), GpuSample(time_, "1", 1, None, GIB, 2 * GIB),
             ProcessSample(time_, 0, 90.0, GIB, 1),
         ])  # fmt: skip
-    figure = gpu_figure(frames_gpu.gpu(RECORD, folder))
+    figure = gpu_figure(frames.gpu(RECORD, folder))
     titles = [figure.layout[name].title.text for name in ("yaxis", "yaxis2", "yaxis3", "yaxis4")]
     assert titles == ["GPU use, % of time", "GPU memory, GiB", "CPU, % of a core", "memory, GiB"]
     use, memory, other, *_ = figure.data
@@ -101,7 +101,7 @@ def test_a_figure_has_a_panel_for_each_thing_that_was_known_and_one_colour_a_tas
 
 def test_a_run_without_gpus_shows_cpu_and_memory(folder):
     write(folder, [ProcessSample(1.0, 0, 90.0, GIB, 1)], [ProcessSample(2.0, 0, 95.0, GIB, 1)])
-    figure = gpu_figure(frames_gpu.gpu(RECORD, folder))
+    figure = gpu_figure(frames.gpu(RECORD, folder))
     assert [figure.layout[name].title.text for name in ("yaxis", "yaxis2")] == ["CPU, % of a core", "memory, GiB"]
 
 
