@@ -21,7 +21,8 @@ from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.plan.types import Slot, Task, word
 
 LAUNCHER = """
-import json, os, sys, time
+import json, os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job begins with it ignored
 from jupyter_gpudeploy.backends.base import Rendering
 from jupyter_gpudeploy.backends.local.backend import LocalBackend
 rendering = Rendering(**json.load(open(sys.argv[1])))
