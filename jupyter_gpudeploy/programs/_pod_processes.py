@@ -120,9 +120,9 @@ class Memory(NamedTuple):
 def memory(cgroup: Path = _CGROUP) -> Memory:
     """Return how much memory the container may use and has used (cgroup v2, else v1)."""
     old = cgroup / "memory"
-    limit = _number(cgroup / "memory.max") or _number(old / "memory.limit_in_bytes")
-    peak = _number(cgroup / "memory.peak") or _number(old / "memory.max_usage_in_bytes")
-    kills = _field(cgroup / "memory.events", "oom_kill") or _field(old / "memory.oom_control", "oom_kill")
+    limit = number(cgroup / "memory.max") or number(old / "memory.limit_in_bytes")
+    peak = number(cgroup / "memory.peak") or number(old / "memory.max_usage_in_bytes")
+    kills = field(cgroup / "memory.events", "oom_kill") or field(old / "memory.oom_control", "oom_kill")
     return Memory(None if limit is None or limit >= _UNLIMITED else limit, peak, kills or 0)
 
 
@@ -173,14 +173,16 @@ def _parent(pid: int) -> int | None:
     return None if len(fields) < 2 or fields[0] in (b"Z", b"X") else int(fields[1])  # noqa: PLR2004 - state and parent
 
 
-def _number(file: Path) -> int | None:
+def number(file: Path) -> int | None:
+    """Return the number that is all of a file; None where there is none."""
     try:
         return int(file.read_text("ascii"))
     except (OSError, ValueError):
         return None
 
 
-def _field(file: Path, name: str) -> int | None:
+def field(file: Path, name: str) -> int | None:
+    """Return the number behind a name in a file of names and numbers; None where there is none."""
     try:
         for line in file.read_text("ascii").splitlines():
             words = line.split()

@@ -139,14 +139,14 @@ class _Usage:
 
 def _of_cgroup() -> tuple[float | None, int | None]:
     """Return (seconds of CPU, bytes of the working set) of the container (cgroup v2, else v1)."""
-    micro = _field(_CGROUP / "cpu.stat", "usage_usec")
-    nano = _line(_CGROUP / "cpuacct" / "cpuacct.usage")
+    micro = processes.field(_CGROUP / "cpu.stat", "usage_usec")
+    nano = processes.number(_CGROUP / "cpuacct" / "cpuacct.usage")
     cpu = micro / 1e6 if micro is not None else None if nano is None else nano / 1e9
-    memory = _line(_CGROUP / "memory.current")
-    idle = _field(_CGROUP / "memory.stat", "inactive_file")
+    memory = processes.number(_CGROUP / "memory.current")
+    idle = processes.field(_CGROUP / "memory.stat", "inactive_file")
     if memory is None:
-        memory = _line(_CGROUP / "memory" / "memory.usage_in_bytes")
-        idle = _field(_CGROUP / "memory" / "memory.stat", "total_inactive_file")
+        memory = processes.number(_CGROUP / "memory" / "memory.usage_in_bytes")
+        idle = processes.field(_CGROUP / "memory" / "memory.stat", "total_inactive_file")
     return cpu, None if memory is None else max(memory - (idle or 0), 0)
 
 
@@ -182,21 +182,3 @@ def _whole(value: float | None) -> int | None:
 
 def _bytes(mebibytes: float | None) -> int | None:
     return None if mebibytes is None else int(mebibytes * _MIB)
-
-
-def _line(file: Path) -> int | None:
-    try:
-        return int(file.read_text("ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _field(file: Path, name: str) -> int | None:
-    try:
-        for line in file.read_text("ascii").splitlines():
-            words = line.split()
-            if words[:1] == [name]:
-                return int(words[1])
-    except (OSError, ValueError, IndexError):
-        pass
-    return None
