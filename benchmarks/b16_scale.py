@@ -1,7 +1,8 @@
 """B16, scale: simulated nodes with 8 GPUs each, one sweep over all of them, followed to its end by one process.
 
 `python benchmarks/b16_scale.py [NODES] [TRIALS] [PARALLELISM]`: 1,000 nodes, 10,000 trials, 1,000 at a time by default.
-Needs the cluster of the tests (`make cluster`). The pods run nothing: what is measured is what following them costs.
+Needs the cluster of the tests (`make cluster`). The pods run nothing, and print what our program does: a metric
+and a last word. What is measured is what following them costs.
 """
 
 from __future__ import annotations
@@ -61,6 +62,7 @@ def main(nodes: int = 1000, trials: int = 10_000, parallelism: int = 1000) -> No
         before = resource.getrusage(resource.RUSAGE_SELF)
         begun = time.monotonic()
         run = launch(CELL.format(trials=trials, parallelism=parallelism), name="scale", backend="kubernetes")
+        simulation.print_as(lines_of(run.ref.uid))
         print(f"launched after {time.monotonic() - begun:.1f} s, {memory():.0f} MB", flush=True)
         follow(run, begun)
         after = resource.getrusage(resource.RUSAGE_SELF)
@@ -75,6 +77,16 @@ def main(nodes: int = 1000, trials: int = 10_000, parallelism: int = 1000) -> No
         simulation.down()
 
 
+def lines_of(uid: str) -> list[str]:
+    """Return what each pod prints."""
+    from jupyter_gpudeploy.events.wire import encode
+
+    rows = [{"time": 1767225600.0, "step": 1, "metrics": {"loss": 0.25}}]
+    ended = {"exit_code": 0, "reason": "", "attempt": 1, "time": 1767225601.0}
+    records = (encode(uid, "metrics", {"rows": rows}), encode(uid, "ended", ended))
+    return [line.decode().rstrip("\n") for record in records for line in record]
+
+
 def follow(run: object, begun: float) -> None:
     """Print where it stands every 15 s, as a display would ask, until it is over."""
     next_line, most_threads = 0.0, 0
@@ -84,7 +96,9 @@ def follow(run: object, begun: float) -> None:
         over = status.state.is_final
         if over or time.monotonic() >= next_line:
             counts = " ".join(f"{count} {state}" for state, count in status.counts().items())
-            print(f"{time.monotonic() - begun:5.0f} s  {counts}, {most_threads} threads", flush=True)
+            used = resource.getrusage(resource.RUSAGE_SELF)
+            spent = f"{used.ru_utime + used.ru_stime:.0f} s CPU, {memory():.0f} MB, {most_threads} threads"
+            print(f"{time.monotonic() - begun:5.0f} s  {counts}; {spent}", flush=True)
             next_line = time.monotonic() + 15
         if over or time.monotonic() - begun > PATIENCE:
             return

@@ -51,6 +51,10 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_HOME})
 
 
+def _jupyter_labextension_paths() -> list[dict[str, str]]:
+    return [{"src": "labextension", "dest": "jupyter-gpudeploy"}]
+
+
 def load_ipython_extension(shell: InteractiveShell) -> None:
     """Register the magics (`%load_ext jupyter_gpudeploy`)."""
     import_module("jupyter_gpudeploy.notebook.magics").register(shell)

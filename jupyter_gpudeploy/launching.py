@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.errors import PlanError, RunExistsError, RunNotFoundError
@@ -224,13 +225,22 @@ def differences(run: Run, plan: Plan) -> list[str]:
     return lines or ["files of the program were edited"]
 
 
-def runs(backend: str | None = None, *, cluster: str | None = None, namespace: str | None = None) -> RunList:
+def runs(
+    backend: str | None = None,
+    *,
+    cluster: str | None = None,
+    namespace: str | None = None,
+    known: Mapping[str, Run] | None = None,
+) -> RunList:
     """Return every run that is there, newest first; of one backend or place, or of all that are in use.
 
-    None of them is followed before it is used. The list's `notices` say what could not be asked.
+    None of them is followed before it is used. The list's `notices` say what could not be asked. `known`: runs by their
+    uid that are used again, with what was read of them already.
     """
     chosen = _chosen(backend, cluster, namespace)
-    return _listed(chosen, lambda one: one.find(cluster, namespace), lambda one: one.troubles())
+    found = _listed(chosen, lambda one: one.find(cluster, namespace), lambda one: one.troubles(), known or {})
+    found.answers = tuple(answer for one in chosen for answer in one.answers())
+    return found
 
 
 def replaced(backend: str | None = None) -> RunList:
@@ -279,10 +289,12 @@ def _listed(
     chosen: Sequence[Backend],
     find: Callable[[Backend], Sequence[RunRef]],
     troubles: Callable[[Backend], Sequence[str]] = lambda _: (),
+    known: Mapping[str, Run] = MappingProxyType({}),
 ) -> RunList:
     from jupyter_gpudeploy.run import RunList
 
-    found = [run for one in chosen for ref in find(one) if (run := _open(one, ref, listed=True)) is not None]
+    opened = (known.get(ref.uid) or _open(one, ref, listed=True) for one in chosen for ref in find(one))
+    found = [run for run in opened if run is not None]
     notices = [notice for one in chosen for notice in troubles(one)]
     return RunList(sorted(found, key=lambda run: run.ref.created, reverse=True), notices)
 

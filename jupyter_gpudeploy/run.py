@@ -161,9 +161,18 @@ class Run:
         return self.state.is_final
 
     @property
+    def stale(self) -> str:
+        """Since when what is known of it is not up to date, and why, as a sentence; empty while it is."""
+        return self._stale(self.status())
+
+    @property
     def is_followed(self) -> bool:
         """Whether all that is known of it is here: looking at it copies nothing and waits for nobody."""
         return self._backend.glance(self.ref) is None
+
+    def catch_up(self) -> None:
+        """Begin to follow it and wait some seconds for what is known of it; a glance meanwhile does not wait."""
+        self._backend.folder(self.ref)
 
     def summary(self, *, log_lines: int = 3, metrics: bool = True) -> Summary:
         """Return the run at a glance; cheap enough for twice a second. Without `metrics` no log is read for them."""
@@ -183,8 +192,9 @@ class Run:
             )
         problems = self._seen.collector.problems() if metrics else []
         owner = self.owner or ""
-        notices = [*summary.notices, *problems, *self._own_notices(status, owner)]
-        return summary._replace(notices=notices, owner=owner)
+        stale = self._stale(status)
+        notices = [*summary.notices, *problems, *self._own_notices(status, owner), *([stale] if stale else [])]
+        return summary._replace(notices=notices, owner=owner, stale=stale)
 
     def glance(self) -> Summary:
         """Return what a list shows, of a run that is not followed: nothing is copied for it, and little is asked."""
@@ -202,6 +212,11 @@ class Run:
         if seen.state is not None and seen.state is not known.state:
             known = known._replace(state=seen.state, reason=seen.reason)
         return known._replace(owner=owner)
+
+    def forget(self) -> None:
+        """Let go of what was read of it, its metrics above all; it is read again when it is asked for."""
+        with self._lock:
+            self._opened = None
 
     def wait(self, timeout: float | None = None, *, check: bool = False) -> Run:
         """Wait until the run has ended; a server or a schedule, until it is ready. Return the run itself.
@@ -520,10 +535,11 @@ class Run:
         shown = min(started, key=lambda task: (order.get(task.state, 2), -(task.started or 0)))
         return self.logs(shown.task, tail=count).splitlines()[-count:]
 
+    def _stale(self, status: Status) -> str:
+        return "" if status.state.is_final else self._backend.stale(self.ref) or ""
+
     def _own_notices(self, status: Status, owner: str) -> list[str]:
         notices = [f"belongs to {owner}: it can be seen, not changed"] if owner else []
-        if not status.state.is_final and (stale := self._backend.stale(self.ref)):
-            notices.append(stale)
         if self.origin == "found":
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(self.ref.created))
             notices.append(f"unchanged cell: this is the run of {when}; --replace runs it anew")

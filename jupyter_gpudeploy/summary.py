@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.events.types import MetricPoint
 
 _DONE = (State.SUCCEEDED, State.FAILED)
+_RUNNING = (State.STARTING, State.RUNNING, State.READY)
 
 
 class Row(NamedTuple):
@@ -39,7 +40,8 @@ class Summary(NamedTuple):
 
     `tries` is how often a task that fails is started at most; `hint` an edit of the cell that would help; `images`
     what its containers were made of, with digests. `owner`: whose it is, where it is another person's.
-    `is_seen`: False while nobody has looked where it stands. `best_so_far`: what a search has reached, in trial `best`.
+    `is_seen`: False while nobody has looked where it stands. `best_value`: of its metric, reached in trial `best`;
+    `best_so_far`: the same, of a search. `stale`: since when and why this is not up to date, also among the notices.
     """
 
     name: str
@@ -65,11 +67,18 @@ class Summary(NamedTuple):
     owner: str = ""
     is_seen: bool = True
     best_so_far: float | None = None
+    best_value: float | None = None
+    stale: str = ""
 
     @property
     def done(self) -> int:
         """How many tasks have ended by themselves, well or badly."""
         return sum(self.counts.get(state, 0) for state in _DONE)
+
+    @property
+    def running(self) -> int:
+        """How many tasks have a process."""
+        return sum(self.counts.get(state, 0) for state in _RUNNING)
 
     @property
     def progress(self) -> str:
@@ -80,7 +89,7 @@ class Summary(NamedTuple):
             return str(self.state)
         parts = [
             (self.done, "done"),
-            (sum(self.counts.get(state, 0) for state in (State.STARTING, State.RUNNING, State.READY)), "running"),
+            (self.running, "running"),
             (self.counts.get(State.WAITING, 0), "waiting"),
             (self.counts.get(State.STOPPED, 0), "stopped"),
             (self.counts.get(State.LOST, 0), "lost"),
@@ -128,7 +137,19 @@ def summarize(
         hint=status.hint,
         images=_images(status),
         best_so_far=best_value if record.get("search") else None,
+        best_value=best_value,
     )
+
+
+def remaining(summary: Summary, parallelism: int) -> float | None:
+    """Return how many seconds are left at the pace so far; None while that cannot be told."""
+    done = [row.seconds for row in summary.rows if row.state is State.SUCCEEDED and row.seconds is not None]
+    if summary.kind != "sweep" or summary.state.is_final or not done:
+        return None
+    pace = sum(done) / len(done)
+    waiting = sum(row.state is State.WAITING for row in summary.rows)
+    running = [max(0.0, pace - (row.seconds or 0.0)) for row in summary.rows if row.state in _RUNNING]
+    return (waiting * pace + sum(running)) / max(1, min(parallelism, waiting + len(running)))
 
 
 def unseen(ref: RunRef, state: State | None, reason: str, owner: str) -> Summary:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from jupyter_gpudeploy.events.types import Sample
     from jupyter_gpudeploy.run import Run
+    from jupyter_gpudeploy.summary import Summary
 
 IDLE_SECONDS = 600.0
 IDLE_PERCENT = 5.0
@@ -72,7 +73,7 @@ def top(backend: str | None = None, *, cluster: str | None = None, namespace: st
     """
     found = launching.runs(backend, cluster=cluster, namespace=namespace)
     alive = [run for run in found if run.glance().state in _ALIVE]
-    prices = _prices()
+    prices = known_prices()
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         uses = [use for use in pool.map(lambda run: _looked_at(run, prices), alive) if use is not None]
     return Top(sorted(uses, key=lambda use: (-use.gpu_hours, use.name)), found.notices)
@@ -82,12 +83,14 @@ def _looked_at(run: Run, prices: Mapping[str, float]) -> Use | None:
     """Return what a run uses; None where it is gone or over meanwhile."""
     try:
         summary = run.summary(log_lines=0, metrics=False)
-        samples = last_samples(RunFolder(run.folder).samples_file, IDLE_SECONDS)
-        price = _price(run.record, prices)
+        return use(run, summary, prices) if summary.state in _ALIVE else None
     except GpuDeployError:
         return None
-    if summary.state not in _ALIVE:
-        return None
+
+
+def use(run: Run, summary: Summary, prices: Mapping[str, float]) -> Use:
+    """Return what a run uses that is alive by its summary. Raises RunNotFoundError for one that is gone."""
+    samples = last_samples(RunFolder(run.folder).samples_file, IDLE_SECONDS)
     held = _now(samples, GpuSample)
     tasks = _now(samples, ProcessSample)
     gpus = int((run.record.get("resources") or {}).get("gpus") or 0)
@@ -108,7 +111,7 @@ def _looked_at(run: Run, prices: Mapping[str, float]) -> Use | None:
         memory=_sum(sample.memory for sample in tasks),
         seconds=summary.seconds,
         gpu_hours=summary.gpu_hours,
-        cost=None if price is None or not summary.gpu_hours else price * summary.gpu_hours,
+        cost=cost(run.record, summary.gpu_hours, prices),
         is_idle=is_idle(samples),
         owner=summary.owner,
     )
@@ -152,7 +155,8 @@ def _sum(values: Iterable[int | None]) -> int | None:
     return sum(known) if known else None
 
 
-def _prices() -> Mapping[str, float]:
+def known_prices() -> Mapping[str, float]:
+    """Return what an hour of a GPU costs, by GPU type, cluster or backend. Raises SettingsError."""
     if not settings_file().exists():
         return {}
     from jupyter_gpudeploy.spec.settings import read_settings
@@ -160,8 +164,9 @@ def _prices() -> Mapping[str, float]:
     return read_settings().prices
 
 
-def _price(record: Mapping[str, Any], prices: Mapping[str, float]) -> float | None:
-    """Return what an hour of a GPU costs: by its type, else on that cluster, else on that backend."""
+def cost(record: Mapping[str, Any], gpu_hours: float, prices: Mapping[str, float]) -> float | None:
+    """Return what a run has cost: by the type of its GPUs, else on that cluster, else on that backend."""
     spec, target = record.get("spec") or {}, record.get("target") or {}
     names = (str(name) for name in (spec.get("gpu_type"), target.get("cluster"), record.get("backend")))
-    return next((prices[name] for name in names if name in prices), None)
+    price = next((prices[name] for name in names if name in prices), None)
+    return None if price is None or not gpu_hours else price * gpu_hours

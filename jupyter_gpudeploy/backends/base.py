@@ -101,6 +101,17 @@ class Glance(NamedTuple):
     reason: str = ""
 
 
+class Answer(NamedTuple):
+    """A place that was asked which runs it has. `problem`: why it did not answer, empty where it did.
+
+    `place` is what RunRef says, for a backend that has several; else what a person calls it. `hint`: the way out.
+    """
+
+    place: str
+    problem: str = ""
+    hint: str = ""
+
+
 class Endpoint(NamedTuple):
     """Where a server is reached. `headers` belong on every request."""
 
@@ -150,6 +161,9 @@ class Backend(Protocol):
 
     def troubles(self) -> Sequence[str]:
         """Return what the last `find` could not ask, and why: `here/ml could not be asked: ...`."""
+
+    def answers(self) -> Sequence[Answer]:
+        """Return which places the last `find` asked, and which of them did not answer."""
 
     def glance(self, ref: RunRef) -> Glance | None:
         """Return what is known of a run without beginning to follow it; None where following it costs nothing."""

@@ -43,6 +43,23 @@ class Tail:
 
     def raw(self, *, ended: bool = False, blocks: int = 64) -> list[bytes]:
         """Return the same lines as bytes, for `text` to make readable. Only those longer than a block are cut."""
+        return [line for block in self._take(blocks, ended=ended) for line in block.split(b"\n")]
+
+    def until_now(self, *, ended: bool = False) -> Iterator[bytes]:
+        """Yield every line that is there when this is called, as `raw` does; a flood that goes on does not hold it."""
+        for block in self.blocks(ended=ended):
+            yield from block.split(b"\n")
+
+    def blocks(self, *, ended: bool = False) -> Iterator[bytes]:
+        """Yield the same lines, as many as a block holds at once, with a newline between two of them."""
+        found = self._take(8, ended=ended)
+        now = self._length
+        while found:
+            yield from found
+            found = self._take(8, ended=ended) if self.offset < now else []
+
+    def _take(self, blocks: int, *, ended: bool) -> list[bytes]:
+        """Return the next whole lines, some to a block."""
         found: list[bytes] = []
         try:
             with self.file.open("rb", buffering=0) as stream:
@@ -58,19 +75,6 @@ class Tail:
             return []
         return found
 
-    def until_now(self, *, ended: bool = False) -> Iterator[bytes]:
-        """Yield every line that is there when this is called, as `raw` does; a flood that goes on does not hold it."""
-        for lines in self.batches(ended=ended):
-            yield from lines
-
-    def batches(self, *, ended: bool = False) -> Iterator[list[bytes]]:
-        """Yield the same lines, some megabytes at once."""
-        found = self.raw(ended=ended, blocks=8)
-        now = self._length
-        while found:
-            yield found
-            found = self.raw(ended=ended, blocks=8) if self.offset < now else []
-
     def _size(self, descriptor: int) -> int:
         found = os.fstat(descriptor)
         if found.st_size < self.offset or self._identity not in (0, found.st_ino):
@@ -84,7 +88,7 @@ class Tail:
             data = os.pread(descriptor, BLOCK, self.offset)
             end = data.rfind(b"\n") + 1
             if end:
-                found.extend(data[: end - 1].split(b"\n"))
+                found.append(data[: end - 1])
                 self.offset = self._searched = self.offset + end
                 return True
             if len(data) < BLOCK:

@@ -1,7 +1,7 @@
 """What a pod sent home becomes files of the run's folder: metrics, results, and the lines of executed commands.
 
 Nothing of it is trusted: a pod can send anything. Nothing is written outside the run's folder, no link is made or
-followed, and there is a limit to everything.
+followed, and there is a limit to everything. The run's folder itself is not made: one that was moved away stays away.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ class Receiver:
             self._balance(task, payload)
         elif kind == "exec":
             details = {"log": f"logs/{task}.1.log"}
-            self._folder.log_file(task).parent.mkdir(parents=True, exist_ok=True)
+            self._folder.log_file(task).parent.mkdir(exist_ok=True)
             self._folder.log_file(task).touch(mode=0o600)
             return [StateChange(_moment(payload["time"]), State.RUNNING, task, details=details)]
         elif kind == "ended" and task != self._task:
@@ -122,7 +122,7 @@ class Receiver:
         if task == self._task or not 0 <= at <= _LOG_LIMIT:
             raise ValueError("no place in a log")
         file = self._folder.log_file(task)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
             size = os.fstat(descriptor).st_size
@@ -144,7 +144,7 @@ class Receiver:
             "left_size": int(payload["left_size"]),
         }
         file = self._folder.balance_file(task)
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         write_atomically(file, json.dumps(content))
 
     def _file(self, task: int, payload: Mapping[str, Any]) -> list[Event]:
@@ -177,7 +177,8 @@ class Receiver:
         if not plain or "\0" in name or len(name.encode()) > _PATH_LIMIT:
             raise ValueError(f"no place for a file: {name!r:.200}")
         folder = self._folder.output(task)
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.parent.mkdir(exist_ok=True)
+        folder.mkdir(exist_ok=True)
         for word in words[:-1]:
             folder /= word
             if not stat.S_ISDIR(_mode(folder) or stat.S_IFDIR):
@@ -203,7 +204,7 @@ class _Rows:
 
     def __init__(self, file: Path) -> None:
         self._file = file
-        file.parent.mkdir(parents=True, exist_ok=True)
+        file.parent.mkdir(exist_ok=True)
         file.touch(mode=0o600)
         held = file.read_bytes()
         whole = held.rfind(b"\n") + 1

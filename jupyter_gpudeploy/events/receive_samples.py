@@ -44,7 +44,6 @@ class SampleReceiver:
         if time <= self._last or not samples:
             return
         with suppress(OSError), _WRITING:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
             writer = SampleWriter(self._file)
             try:
                 if int(time) % writer.every == 0:

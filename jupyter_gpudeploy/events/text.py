@@ -25,6 +25,7 @@ _UNSEEN = lazy(
     "\ud800-\udfff\U000e0000-\U000e007f]"  # halves of a pair, tags
 )
 _C0_PICTURES = 0x2400
+LINE = 240
 _DELETE = 0x7F
 
 
@@ -51,6 +52,12 @@ def plain(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _UNSEEN.sub(_visible, strip_controls(overwritten(text)))
+
+
+def one_line(text: str, limit: int = LINE) -> str:
+    """Return foreign text as one line that hides nothing, at most `limit` characters long."""
+    line = " ".join(plain(part) for part in text[: 4 * limit].splitlines())
+    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def _visible(match: re.Match[str]) -> str:

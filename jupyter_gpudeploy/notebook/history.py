@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from jupyter_gpudeploy.events.samples import SampleReader
 from jupyter_gpudeploy.events.types import GpuSample, ProcessSample
-from jupyter_gpudeploy.notebook.svg import thin
+from jupyter_gpudeploy.notebook import thinning
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -107,7 +107,9 @@ class History:
         use.time.append(time)
         use.value.append(math.nan if value is None else value)
         if len(use.time) > _MOST:
-            _halve(use)
+            places = thinning.halved(use.value)
+            use.time[:] = array("d", map(use.time.__getitem__, places))
+            use.value[:] = array("d", map(use.value.__getitem__, places))
 
 
 def of(run: Run) -> tuple[History, Status]:
@@ -145,19 +147,6 @@ def _curves(collector: Collector, task: int, latest: Mapping[str, MetricPoint]) 
         parts = (columns.step, columns.epoch, columns.value)
         curves[name] = Curve(task, *(array("d", compress(part, chosen)) for part in parts))
     return curves
-
-
-def _halve(use: Use) -> None:
-    """Keep the least and the greatest of every few samples, and the gaps."""
-    kept: list[int] = []
-    start, share = 0, len(use.time) // (_MOST // 4)
-    gaps = [place for place, value in enumerate(use.value) if math.isnan(value)]
-    for gap in (*gaps, len(use.time)):
-        kept += thin(use.time, use.value, start, gap, max(1, (gap - start) // share))
-        kept += [gap] * (gap < len(use.time))
-        start = gap + 1
-    use.time[:] = array("d", [use.time[place] for place in kept])
-    use.value[:] = array("d", [use.value[place] for place in kept])
 
 
 _known: WeakKeyDictionary[Run, History] = WeakKeyDictionary()

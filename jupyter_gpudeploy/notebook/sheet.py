@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from jupyter_gpudeploy.events.text import plain
+from jupyter_gpudeploy.events.text import one_line
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.names import shortest
 from jupyter_gpudeploy.quantities import format_seconds
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 ROWS = 20
 PARAMETERS = 6
 METRICS = 4
-LIMIT = 240
+clean = one_line
 RUNNING = (State.RUNNING, State.READY, State.STARTING)
 BAD = (State.FAILED, State.LOST)
 
@@ -82,12 +82,6 @@ def listing(summaries: Sequence[Summary], left_out: int) -> Sheet:
 
 def _standing(summary: Summary) -> str:
     return str(summary.state) if summary.is_seen else "not looked at"
-
-
-def clean(text: str, limit: int = LIMIT) -> str:
-    """Return foreign text as one line that hides nothing, at most `limit` characters long."""
-    line = " ".join(plain(part) for part in text[: 4 * limit].splitlines())
-    return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
 def number(value: float) -> str:

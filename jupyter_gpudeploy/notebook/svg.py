@@ -9,18 +9,16 @@ from __future__ import annotations
 
 import math
 import re
-from bisect import bisect_left
 from html import escape
-from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from jupyter_gpudeploy.notebook import ticks
+from jupyter_gpudeploy.notebook.strokes import FINE, Frame, Line, curve, place, placed, stroke
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from jupyter_gpudeploy.notebook.ticks import Axis
-
+__all__ = ["HALF", "HIGH", "LOW", "WIDTH", "Chart", "Line", "bounds", "draw"]
 WIDTH, GUTTER = 720.0, 28.0
 HALF = (WIDTH - GUTTER) / 2
 LOW, HIGH = 150.0, 180.0  # the height of a chart beside another, and of one alone
@@ -29,31 +27,11 @@ GRID = "#8a919d"
 _TOP, _BOTTOM, _RIGHT = 26, 22, 10
 _DIGIT = 6.3  # of a line of 11 pixels
 _LETTER = 6.0
-_FINE = 2  # coordinates are whole halves of a pixel
 _LEGEND = 20
 _SWATCH = 15
 _ROW = 10
 _LONGEST = 28
-_MARKS = 30
-_FEWEST = 12
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-
-_Point = tuple[int, int]
-
-
-class Line(NamedTuple):
-    """One series. `x` and `y` have one length; what is not finite in `y` is a gap, and so is it in `x`.
-
-    `note` stands at its end, in the margin.
-    """
-
-    label: str
-    x: Sequence[float]
-    y: Sequence[float]
-    colour: str
-    dash: str = ""
-    is_bold: bool = False
-    note: str = ""
 
 
 class Chart(NamedTuple):
@@ -70,16 +48,6 @@ class Chart(NamedTuple):
     log: bool = False
     holds: Sequence[float] = ()
     crosses: bool = False
-
-
-class _Frame(NamedTuple):
-    """Where the curves of a chart go, and its axes."""
-
-    left: float
-    width: float
-    height: float
-    x: Axis
-    y: Axis
 
 
 def draw(charts: Sequence[Chart], title: str, description: str, *, names: str = "", points: int = 1100) -> str:
@@ -113,25 +81,6 @@ def bounds(columns: Iterable[Sequence[float]]) -> tuple[float, float] | None:
     return ticks.bounds(end for column in columns for end in _extremes(column))
 
 
-def thin(x: Sequence[float], y: Sequence[float], start: int, end: int, buckets: int) -> list[int]:
-    """Return the places of the least and greatest `y` in each of the equal stretches of `x`, first and last too.
-
-    `x` ascends from `start` to `end`, `y` is finite there.
-    """
-    if end - start <= 2 * buckets:
-        return list(range(start, end))
-    low, width = x[start], (x[end - 1] - x[start]) / buckets
-    kept, at = [start], start
-    for number in range(1, buckets + 1):
-        after = bisect_left(x, low + number * width, at, end) if number < buckets else end
-        part = y[at:after]
-        if part:
-            ends = sorted((at + part.index(min(part)), at + part.index(max(part))))
-            kept += [place for place in dict.fromkeys(ends) if place != kept[-1]]
-        at = after
-    return kept if kept[-1] == end - 1 else [*kept, end - 1]
-
-
 def _chart(chart: Chart, width: float, height: float, share: int) -> str:
     lines = [_ordered(line) for line in chart.lines]
     frame = _frame(chart, lines, width, height)
@@ -139,7 +88,7 @@ def _chart(chart: Chart, width: float, height: float, share: int) -> str:
     if frame is None:
         return f'{head}<text x="0" y="40" fill="{TEXT}">no value yet</text>'
     lines.sort(key=lambda line: line.is_bold)
-    curves = "".join(_curve(line, frame, share, crosses=chart.crosses) for line in lines)
+    curves = "".join(curve(line, frame, share, crosses=chart.crosses) for line in lines)
     notes = _notes(lines, frame)
     return (
         f'{head}{_axes(frame, chart.x_title)}<g transform="translate({frame.left:g} {_TOP}) scale(.5)" '
@@ -159,7 +108,7 @@ def _ordered(line: Line) -> Line:
     return line._replace(x=x, y=y)
 
 
-def _frame(chart: Chart, lines: Sequence[Line], width: float, height: float) -> _Frame | None:
+def _frame(chart: Chart, lines: Sequence[Line], width: float, height: float) -> Frame | None:
     """Return where things go; None where there is no finite value."""
     seen = bounds(line.y for line in lines)
     if seen is None:
@@ -176,7 +125,7 @@ def _frame(chart: Chart, lines: Sequence[Line], width: float, height: float) -> 
         x = ticks.duration(min(from_x, 0.0), to_x, count)
     else:
         x = ticks.linear(from_x, to_x, count, whole=all(float(end).is_integer() for end in (from_x, to_x)))
-    return _Frame(left, plot_width, plot_height, x, y)
+    return Frame(left, plot_width, plot_height, x, y)
 
 
 def _ends(lines: Sequence[Line]) -> tuple[Line, Line]:
@@ -191,18 +140,18 @@ def _extremes(values: Sequence[float]) -> Sequence[float]:
     return ticks.bounds(values) or ()
 
 
-def _axes(frame: _Frame, x_title: str) -> str:
+def _axes(frame: Frame, x_title: str) -> str:
     bottom = _TOP + frame.height
     rows, labels = [], []
     for y, label in frame.y.marks:
-        at = bottom - _place(frame.y, y, frame.height)
+        at = bottom - place(frame.y, y, frame.height)
         rows.append(f"M{frame.left:g} {at:.0f}h{frame.width:.0f}")
         labels.append(f'<text x="{frame.left - 6:g}" y="{at + 4:.0f}" text-anchor="end">{_text(label)}</text>')
     title_width = _LETTER * len(x_title) + 10 if x_title else 0
     edge = frame.left + frame.width
     free = edge - title_width
     for x, label in frame.x.marks:
-        at = frame.left + _place(frame.x, x, frame.width)
+        at = frame.left + place(frame.x, x, frame.width)
         half = _DIGIT * len(label) / 2
         if at + half <= free:
             labels.append(f'<text x="{at:.0f}" y="{bottom + 15:g}" text-anchor="middle">{_text(label)}</text>')
@@ -211,91 +160,14 @@ def _axes(frame: _Frame, x_title: str) -> str:
     return f'<path stroke="{GRID}" stroke-opacity=".3" d="{"".join(rows)}"/><g fill="{TEXT}">{"".join(labels)}</g>'
 
 
-def _place(axis: Axis, value: float, size: float) -> float:
-    return (value - axis.low) / (axis.high - axis.low) * size
-
-
-def _curve(line: Line, frame: _Frame, share: int, *, crosses: bool) -> str:
-    runs = list(_runs(line.y))
-    whole = sum(end - start for start, end in runs) or 1
-    pieces: list[str] = []
-    dots: list[str] = []
-    limit = max(_FEWEST, min(share // 2, int(frame.width)))
-    for start, end in runs:
-        chosen = thin(line.x, line.y, start, end, max(2, limit * (end - start) // whole))
-        path = _path([(line.x[place], line.y[place]) for place in chosen], frame)
-        (pieces if "l" in path else dots).append(path)
-    stroke = _stroke(line)
-    drawn = f'<path {stroke} d="{"".join(pieces)}"/>' if pieces else ""
-    if dots:
-        drawn += f'<path stroke="{line.colour}" stroke-width="10" stroke-linecap="round" d="{"".join(dots)}"/>'
-    return drawn + (_crosses(line, frame, runs) if crosses else "")
-
-
-def _stroke(line: Line) -> str:
-    """Return how a line is drawn where it differs from the others."""
-    if line.is_bold:
-        return f'stroke="{line.colour}" stroke-width="5" stroke-opacity="1"'
-    return f'stroke="{line.colour}"' + (f' stroke-dasharray="{line.dash}"' if line.dash else "")
-
-
-def _runs(values: Sequence[float]) -> Iterable[tuple[int, int]]:
-    """Yield where stretches of finite values begin and end."""
-    if not len(values):
-        return
-    if math.isfinite(sum(values)):
-        yield 0, len(values)
-        return
-    start = None
-    for index, value in enumerate(values):
-        if math.isfinite(value):
-            start = index if start is None else start
-        elif start is not None:
-            yield start, index
-            start = None
-    if start is not None:
-        yield start, len(values)
-
-
-def _path(points: Sequence[tuple[float, float]], frame: _Frame) -> str:
-    """Return the points joined, each as the way from the one before, in halves of a pixel."""
-    placed = _placed(points, frame)
-    steps = [
-        f"{x - from_x} {y - from_y}" for (from_x, from_y), (x, y) in pairwise(placed) if x != from_x or y != from_y
-    ]
-    start = f"M{placed[0][0]} {placed[0][1]}"
-    return f"{start}l{' '.join(steps).replace(' -', '-')}" if steps else f"{start}h0"
-
-
-def _placed(points: Sequence[tuple[float, float]], frame: _Frame) -> list[_Point]:
-    """Return where the points lie, in halves of a pixel; what is beyond an axis, at its end."""
-    if frame.y.is_log:
-        points = [(x, math.log10(y)) for x, y in points]
-    left, factor_x = frame.x.low, frame.width * _FINE / (frame.x.high - frame.x.low)
-    top, factor_y = frame.y.high, frame.height * _FINE / (frame.y.high - frame.y.low)
-    right, bottom = frame.x.high, frame.y.low
-    if any(not (left <= x <= right and bottom <= y <= top) for x, y in points):
-        points = [(min(max(x, left), right), min(max(y, bottom), top)) for x, y in points]
-    return [(round((x - left) * factor_x), round((top - y) * factor_y)) for x, y in points]
-
-
-def _crosses(line: Line, frame: _Frame, runs: Sequence[tuple[int, int]]) -> str:
-    """Return a cross for each place at which something was reported that is no number, beside the value before it."""
-    near = [(start - 1, start) for start, _ in runs if start > 0]
-    near += [(end, end - 1) for _, end in runs if end < len(line.y)]
-    places = {gap: (line.x[gap], line.y[beside]) for gap, beside in near}
-    arms = [f"M{x - 5} {y - 5}l10 10m0-10l-10 10" for x, y in _placed(list(places.values())[:_MARKS], frame)]
-    return f'<path stroke="{line.colour}" d="{"".join(arms)}"/>' if arms else ""
-
-
-def _notes(lines: Sequence[Line], frame: _Frame) -> str:
+def _notes(lines: Sequence[Line], frame: Frame) -> str:
     """Return what stands at the ends of curves, each on a line of its own."""
     found = []
     for line in lines:
         last = next((place for place in reversed(range(len(line.y))) if math.isfinite(line.y[place])), None)
         if line.note and last is not None:
-            ((_, height),) = _placed([(line.x[last], line.y[last])], frame)
-            found.append((height / _FINE, line))
+            ((_, height),) = placed([(line.x[last], line.y[last])], frame)
+            found.append((height / FINE, line))
     found.sort(key=lambda pair: pair[0])
     pieces, free = [], -math.inf
     for y, line in found:
@@ -321,7 +193,7 @@ def _legend(charts: Sequence[Chart], names: str, top: float) -> tuple[str, float
         size = _SWATCH + 5 + _LETTER * len(name) + 14
         if x > start and x + size > WIDTH:
             x, y = start, y + _LEGEND
-        strokes.append(f'<path {_stroke(line)} d="M{2 * x:.0f} {2 * y - 8:g}h{2 * _SWATCH}"/>')
+        strokes.append(f'<path {stroke(line)} d="M{2 * x:.0f} {2 * y - 8:g}h{2 * _SWATCH}"/>')
         weight = ' font-weight="600"' if line.is_bold else ""
         words.append(f'<text x="{x + _SWATCH + 5:.0f}" y="{y:g}"{weight}>{_text(name)}</text>')
         x += size

@@ -150,7 +150,7 @@ def _of_cgroup() -> tuple[float | None, int | None]:
     return cpu, None if memory is None else max(memory - (idle or 0), 0)
 
 
-def _of_processes(pids: list[int]) -> tuple[float, int]:
+def _of_processes(pids: list[int]) -> tuple[float, int | None]:
     ticks = pages = 0
     for pid in pids:
         try:
@@ -159,7 +159,8 @@ def _of_processes(pids: list[int]) -> tuple[float, int]:
             continue
         ticks += int(fields[_USER]) + int(fields[_SYSTEM])
         pages += int(fields[_RESIDENT])
-    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE")
+    memory = pages * os.sysconf("SC_PAGE_SIZE")
+    return ticks / os.sysconf("SC_CLK_TCK"), memory or None  # processes that are ending have given theirs back
 
 
 def _is_alike(now: list[Any], before: list[Any]) -> bool:

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
 HOST = "0.0.0.0"  # noqa: S104 - the pod's own network; who may reach it is the cluster's to say
 _MARGIN_SECONDS = 10.0
-_OURS = ("FAILURES", "IGNORED_FAILURES", "GRACE_SECONDS", "NODE", "POD", "POINT", "POD_ROOT", "TERMINATION_LOG")
+_OURS = (
+    "FAILURES",
+    "IGNORED_FAILURES",
+    "GRACE_SECONDS",
+    "NODE",
+    "POD",
+    "POINT",
+    "POD_ROOT",
+    "ROUND",
+    "TERMINATION_LOG",
+)
 
 
 class Place:

@@ -1,4 +1,4 @@
-"""NVIDIA GPUs through the driver's library. A look at eight costs what a fiftieth of a spawned nvidia-smi does.
+"""NVIDIA GPUs through the driver's library. A look at eight costs less than a fiftieth of a spawned nvidia-smi.
 
 nvidia-ml-py finds and opens the library and knows its structures; the four calls of a look go straight to it, which is
 four times as fast as by its wrappers (benchmarks/b15_gpu.py). Utilisation is what the driver has counted for the last
@@ -9,6 +9,7 @@ take a thousand times as long as a look and are not asked for.
 from __future__ import annotations
 
 import ctypes
+import struct
 import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +19,10 @@ from jupyter_gpudeploy.sources.base import percent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+_LAYOUT = struct.Struct("I4x8xQ16xQ2I")  # nvmlUtilization_t, nvmlMemory_v2_t (total and used), power, temperature
+_OLD_LAYOUT = struct.Struct("I4xQ8xQ2I")  # with nvmlMemory_t (total, free, used)
+_ALL_READ = (0, 0, 0, 0)
 
 
 class _Gpu(NamedTuple):
@@ -93,32 +98,52 @@ def _parts(nvml: Any, index: int) -> list[_Gpu]:  # noqa: ANN401 - a module with
 
 
 def _reader(nvml: Any, gpus: Sequence[_Gpu]) -> Callable[[], list[GpuSample]]:  # noqa: ANN401 - a module without types
-    """Return what looks at the GPUs. A call that returns anything but 0 has read nothing."""
-    library = nvml.nvmlLib
-    share, milliwatts, celsius = nvml.c_nvmlUtilization_t(), ctypes.c_uint(), ctypes.c_uint()
-    memory = nvml.c_nvmlMemory_v2_t()
-    get_memory = getattr(library, "nvmlDeviceGetMemoryInfo_v2", None)
-    if get_memory is None:  # before driver 510; what it calls used holds the driver's own share as well
-        get_memory, memory = library.nvmlDeviceGetMemoryInfo, nvml.c_nvmlMemory_t()
-    else:
-        memory.version = nvml.nvmlMemory_v2
-    to_share, to_power, to_heat, to_memory = map(ctypes.byref, (share, milliwatts, celsius, memory))
+    """Return what looks at the GPUs. A call that returns anything but 0 has read nothing.
+
+    The driver writes into one buffer, which is unpacked at once: a field of a structure takes ctypes as long as a call.
+    """
+    library, sensor = nvml.nvmlLib, nvml.NVML_TEMPERATURE_GPU
     get_share, get_power = library.nvmlDeviceGetUtilizationRates, library.nvmlDeviceGetPowerUsage
-    get_heat, sensor = library.nvmlDeviceGetTemperature, nvml.NVML_TEMPERATURE_GPU
-    made = GpuSample._make
+    get_heat, get_memory = library.nvmlDeviceGetTemperature, getattr(library, "nvmlDeviceGetMemoryInfo_v2", None)
+    answer, layout = nvml.c_nvmlMemory_v2_t, _LAYOUT
+    if get_memory is None:  # before driver 510; what it calls used holds the driver's own share as well
+        get_memory, answer, layout = library.nvmlDeviceGetMemoryInfo, nvml.c_nvmlMemory_t, _OLD_LAYOUT
+    buffer = ctypes.create_string_buffer(layout.size * len(gpus))
+    fields = (0, 8, layout.size - 8, layout.size - 4)
+    places = [
+        (gpu.handle, *(ctypes.byref(buffer, place * layout.size + field) for field in fields))
+        for place, gpu in enumerate(gpus)
+    ]
+    if layout is _LAYOUT:
+        for place in range(len(gpus)):
+            answer.from_buffer(buffer, place * layout.size + 8).version = nvml.nvmlMemory_v2
+    names, made, unpacked = [gpu.id for gpu in gpus], GpuSample._make, layout.iter_unpack
 
     def read() -> list[GpuSample]:
         now = time.time()
-        found = []
-        for name, handle in gpus:
-            use = None if get_share(handle, to_share) else percent(share.gpu)
-            used, total = (None, None) if get_memory(handle, to_memory) else (memory.used, memory.total)
-            power = None if get_power(handle, to_power) else milliwatts.value / 1000
-            heat = None if get_heat(handle, sensor, to_heat) else celsius.value
-            found.append(made((now, name, None, use, used, total, power, heat)))
-        return found
+        codes = [
+            (get_share(gpu, share), get_memory(gpu, memory), get_power(gpu, power), get_heat(gpu, sensor, heat))
+            for gpu, share, memory, power, heat in places
+        ]
+        return [
+            made((now, name, None, percent(use), used, total, power / 1000, heat))
+            if code == _ALL_READ
+            else made((now, name, None, *_known(code, use, used, total, power, heat)))
+            for name, code, (use, total, used, power, heat) in zip(names, codes, unpacked(buffer), strict=True)
+        ]
 
     return read
+
+
+def _known(codes: Sequence[int], use: int, used: int, total: int, power: int, heat: int) -> Sequence[float | None]:
+    """Return what was read, None for what was not."""
+    no_share, no_memory, no_power, no_heat = codes
+    return (
+        None if no_share else percent(use),
+        *((None, None) if no_memory else (used, total)),
+        None if no_power else power / 1000,
+        None if no_heat else heat,
+    )
 
 
 EXPORT = Nvml

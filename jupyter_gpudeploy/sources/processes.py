@@ -66,6 +66,8 @@ class ProcessTable:
             if fields is None or int(fields[_START]) != seen.start:
                 del self._ours[pid]
                 continue
+            if fields[_RESIDENT] == b"0":  # it is ending and has given its memory back: no look at what it takes
+                continue
             ticks = int(fields[_USER]) + int(fields[_SYSTEM])
             sums = used.setdefault(seen.key, [0, 0, 0])
             for place, more in enumerate((ticks - seen.ticks, int(fields[_RESIDENT]), 1)):

@@ -98,6 +98,7 @@ class ClusterSettings(Strict):
     expose: Literal["forward", "route", "httproute", "ingress", "loadbalancer"] | None = Field(
         None, description="how servers are reached"
     )
+    dcgm: Line | None = Field(None, description="namespace of the DCGM exporter, where it may be asked for GPU use")
     gateway: Line | None = Field(None, description="namespace/name of the Gateway of httproutes")
     monitoring: Literal["podmonitor"] | None = Field(
         None, description="podmonitor: make one for each server; it needs the right to"

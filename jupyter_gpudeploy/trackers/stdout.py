@@ -71,16 +71,20 @@ class _Reader:
         self._line = 0
 
     def _read(self, points: Columns, *, ended: bool) -> None:
-        for lines in self._tail.batches(ended=ended):
-            if _may_hold_some(lines):
+        for block in self._tail.blocks(ended=ended):
+            if _may_hold_some(block):
+                lines = block.split(b"\n")
                 self._shapes.read(lines, self._line + 1, self._attempt, points)
-            self._line += len(lines)
+                self._line += len(lines)
+            else:
+                self._line += block.count(b"\n") + 1
 
 
-def _may_hold_some(lines: list[bytes]) -> bool:
-    """Return whether any of these lines could hold a metric; a flood of others is passed over at once."""
-    whole = b"\n".join(lines)
-    return b"=" in whole or b":" in whole or b"\n|" in whole or whole.startswith(b"|")
+def _may_hold_some(lines: bytes) -> bool:
+    """Return whether any of these lines could hold a metric; a flood of others is counted, and not even split."""
+    if b"=" in lines or b":" in lines:
+        return True
+    return b"|" in lines and (lines.startswith(b"|") or b"\n|" in lines)  # one byte is found ten times as fast as two
 
 
 def _parsed(line: bytes) -> Parsed | None:

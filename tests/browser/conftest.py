@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
+from lab import browser, lab_server
 
 
 @pytest.fixture(scope="session")
@@ -13,3 +14,20 @@ def pictures(request):
     folder = Path(chosen) if chosen else request.getfixturevalue("tmp_path_factory").mktemp("pictures")
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return tmp_path_factory.mktemp("root")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory, root):
+    with lab_server(root, tmp_path_factory.mktemp("state")) as url:
+        yield url
+
+
+@pytest.fixture(params=[False], ids=["light"])
+def context(tmp_path, request):
+    with browser(tmp_path / "profile", dark=request.param) as made:
+        yield made

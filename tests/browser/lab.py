@@ -48,6 +48,7 @@ def lab_server(root, state):
         sys.executable, "-m", "jupyterlab", "--no-browser", "--ip=127.0.0.1", f"--port={port}", "--allow-root",
         "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}", f"--ServerApp.root_dir={root}",
         "--LabApp.expose_app_in_browser=True", f"--LabApp.app_settings_dir={settings}",
+        "--JupyterNotebookApp.expose_app_in_browser=True",
     ]  # fmt: skip
     with (state / "lab.log").open("wb") as log:
         server = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=root)
@@ -90,6 +91,18 @@ def open_notebook(context, url, notebook, workspace):
     """Open a notebook in a workspace of its own and wait for its kernel."""
     page = context.new_page()
     page.goto(f"{url}/lab/workspaces/{workspace}/tree/{notebook}?token={TOKEN}&reset")
+    return until_connected(page)
+
+
+def open_in_notebook(context, url, notebook):
+    """Open a notebook in Notebook 7 and wait for its kernel."""
+    page = context.new_page()
+    page.goto(f"{url}/notebooks/{notebook}?token={TOKEN}")
+    return until_connected(page)
+
+
+def until_connected(page):
+    """Wait until the notebook's kernel can be asked: a cell that is run before is never run, and nothing says so."""
     page.wait_for_function(
         """() => {
             const kernel = window.jupyterapp?.shell?.currentWidget?.sessionContext?.session?.kernel;
@@ -102,15 +115,27 @@ def open_notebook(context, url, notebook, workspace):
 
 def run_all(page, timeout=180):
     """Run every cell and wait until all have run."""
+    return _run(page, "notebook:run-all-cells", timeout)
+
+
+def run_cell(page, number, timeout=60):
+    """Run one cell, counted from 0, and wait until it has run."""
+    page.evaluate("number => { jupyterapp.shell.currentWidget.content.activeCellIndex = number; }", number)
+    return _run(page, "notebook:run-cell", timeout)
+
+
+def _run(page, command, timeout):
     page.evaluate(
-        """() => { window.__done = null;
-            window.jupyterapp.commands.execute('notebook:run-all-cells').then(
-                value => { window.__done = [true, value]; }, error => { window.__done = [false, String(error)]; }); }"""
+        """command => { window.__done = null;
+            window.jupyterapp.commands.execute(command).then(
+                value => { window.__done = [true, value]; }, error => { window.__done = [false, String(error)]; }); }""",
+        command,
     )
     page.wait_for_function("() => window.__done !== null", timeout=timeout * 1000)
     return page.evaluate("() => window.__done")
 
 
 def save(page):
-    """Save the notebook and wait for it."""
+    """Save the notebook and wait until it is saved."""
     page.evaluate("() => window.jupyterapp.shell.currentWidget.context.save()")
+    page.wait_for_function("() => !jupyterapp.shell.currentWidget.context.model.dirty")

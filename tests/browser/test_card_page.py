@@ -1,34 +1,13 @@
 """The card in a real browser, fed by a script: what is seen, what is said, and that nothing of it is executed."""
 
 import pytest
+from cards import PAYLOADS
 from lab import browser
 from page import STATIC, harness
 
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(not (STATIC / "card.js").exists(), reason="the card is not built: make widget"),
-]
-PAYLOADS = [
-    "<img src=x onerror=\"window.__pwned='img'\">",
-    "<script>window.__pwned='script'</script>",
-    "<svg/onload=\"window.__pwned='svg'\">",
-    "<svg><script>window.__pwned=1</script></svg>",
-    "<iframe srcdoc=\"<script>parent.__pwned='iframe'</script>\"></iframe>",
-    "<a href=\"javascript:window.__pwned='a'\">click</a>",
-    "javascript:window.__pwned='url'",
-    "data:text/html,<script>opener.__pwned=1</script>",
-    '"><img src=x onerror=window.__pwned=1>',
-    "' onmouseover='window.__pwned=1' x='",
-    "<details open ontoggle=\"window.__pwned='details'\">",
-    "<body onload=window.__pwned=1>",
-    "<input autofocus onfocus=\"window.__pwned='focus'\">",
-    "<style>@import 'javascript:window.__pwned=1';</style>",
-    "<math><mtext><style><img src=x onerror=window.__pwned=1></style></mtext></math>",
-    '<!--<img src="--><img src=x onerror=window.__pwned=1>">',
-    "${window.__pwned=1}{{window.__pwned=1}}",
-    "[x](javascript:window.__pwned=1)![y](x onerror=window.__pwned=1)",
-    "\ue000\ue000b\ue001<img src=x onerror=window.__pwned=1>\ue001\ue000",
-    "\u202e\u0000\x1b[31m<object data=javascript:window.__pwned=1></object>",
 ]
 
 

@@ -12,12 +12,15 @@ import json
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import build, identities, paths, processes
 from .client import METADATA_LIST, Client
 from .parts import Part, listens
 from .system import ClusterError, command, say, timed, wait_for
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 GPUS = 8
 LABELS = {"type": "kwok"}
@@ -59,6 +62,18 @@ def down() -> None:
         say(f"removed {len(names)} simulated nodes and {len(at)} pods")
 
 
+def print_as(lines: Sequence[str]) -> None:
+    """Have the pods that begin from now on print these lines, as the kubelet writes logs."""
+    log = _log()
+    draft = log.with_suffix(".new")
+    draft.write_text("".join(f"2026-01-01T00:00:{place:02}Z stdout F {line}\n" for place, line in enumerate(lines)))
+    draft.replace(log)
+
+
+def _log() -> Path:
+    return paths.run_dir() / "simulated.log"
+
+
 def _each(do: Any, things: Any) -> None:
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(do, things))
@@ -93,9 +108,8 @@ def _node(name: str) -> dict[str, Any]:
 
 def _argv() -> list[str]:
     secret, config = identities.folder(), paths.run_dir() / "kwok.yaml"
-    log = paths.run_dir() / "simulated.log"
-    # As the kubelet writes logs.
-    log.write_text("".join(f"2026-01-01T00:00:0{place}Z stdout F {line}\n" for place, line in enumerate(LOG)))
+    log = _log()
+    print_as(LOG)
     options = {
         "cidr": "10.100.0.0/14",
         "nodeIP": paths.HOST_ADDRESS,

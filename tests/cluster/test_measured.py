@@ -1,4 +1,4 @@
-"""What pods measure of themselves, on a real cluster: in the run's folder, each look once."""
+"""What is measured of pods, by themselves or from outside, on a real cluster: in the run's folder, each look once."""
 
 import json
 import time
@@ -7,10 +7,21 @@ from collections import Counter
 import pytest
 
 from jupyter_gpudeploy.backends.kubernetes.backend import KubernetesBackend
+from jupyter_gpudeploy.backends.kubernetes.mirror import exporters, gauges
 from jupyter_gpudeploy.events.samples import SampleReader
 from jupyter_gpudeploy.events.types import GpuSample, ProcessSample
+from jupyter_gpudeploy.launching import plan
 from jupyter_gpudeploy.plan.types import ClusterOptions, Plan, Resources, Slot, Task, word
 
+SERVER = """import http.server, sys
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(sys.argv[2].encode())
+    def log_message(self, *words): pass
+http.server.ThreadingHTTPServer(("", int(sys.argv[1])), Page).serve_forever()
+"""
 BUSY = "x = bytearray(64_000_000)\nimport time\nend = time.time() + 40\nwhile time.time() < end: pass"
 
 
@@ -80,3 +91,63 @@ def test_a_pod_with_a_gpu_tells_of_it_once_a_second(settings, python_image, tmp_
     finally:
         backend.stop(ref, 1)
         backend.close()
+
+
+@pytest.fixture
+def model_server(settings, python_image):
+    """A model server in an image in which nothing of ours runs: its command is one that answers everything."""
+    backend = KubernetesBackend()
+    refs = []
+
+    def launch(**environment):
+        cell = f"name: llama\nserve: vllm\nmodel: a/b\ngpus: 1\nimage: {python_image}\nenv: {json.dumps(environment)}\n"
+        (made,) = plan(cell, backend="kubernetes")
+        words = (word("/usr/bin/python3"), word("-c"), word(SERVER), word(Slot.PORT), word("{}"))
+        refs.append(backend.launch(backend.render(made._replace(tasks=(made.tasks[0]._replace(argv=words),)))))
+        return backend, refs[0]
+
+    yield launch
+    for ref in refs:
+        backend.stop(ref, 1)
+    backend.close()
+
+
+def gpus(backend, ref):
+    return [one for one in SampleReader(backend.folder(ref).samples_file).poll() if isinstance(one, GpuSample)]
+
+
+def test_the_gpus_of_a_model_server_are_told_by_a_command_in_its_pod_that_ends_with_whoever_asked(
+    model_server, client, namespace
+):
+    backend, ref = model_server()
+    found = until(lambda: gpus(backend, ref)[3:])
+    assert {(one.gpu, one.task) for one in found} == {("0", 0)}
+    assert all(30 <= one.utilization <= 100 and one.memory_used < one.memory_total for one in found)
+    times = [one.time for one in found]
+    assert times == sorted(set(times))
+    (pod,) = client.list("Pod").items
+    name = pod["metadata"]["name"]
+
+    def processes():
+        listed = client.execute(name, "main", ["ps", "-eo", "args"]).stdout.decode()
+        return [line for line in listed.splitlines() if "nvidia-smi" in line and "ps -eo" not in line]
+
+    assert processes()
+    backend.close()
+    until(lambda: not processes(), 30)
+
+
+def test_where_a_pod_has_no_tool_the_exporter_of_its_node_is_asked(
+    model_server, client, namespace, api, python_image, monkeypatch
+):
+    monkeypatch.setattr(exporters, "NAMESPACES", (namespace,))
+    monkeypatch.setattr(exporters, "_FRESH_SECONDS", 1.0)
+    monkeypatch.setattr(gauges, "_PAGE_SECONDS", 1.0)
+    backend, ref = model_server(PATH="/nowhere")
+    (pod,) = until(lambda: client.list("Pod").items)
+    page = f'DCGM_FI_DEV_GPU_UTIL{{gpu="5",UUID="GPU-5",namespace="{namespace}",pod="{pod["metadata"]["name"]}"}} 42\n'
+    main = {"name": "main", "image": python_image, "command": ["/usr/bin/python3", "-c", SERVER, "9400", page]}
+    exporter = {"apiVersion": "v1", "kind": "Pod", "spec": {"containers": [main], "terminationGracePeriodSeconds": 0},
+                "metadata": {"name": "dcgm", "labels": {"app": "nvidia-dcgm-exporter"}}}  # fmt: skip
+    client.create(exporter)
+    assert {one[1:4] for one in until(lambda: gpus(backend, ref)[1:])} == {("5", 0, 42.0)}

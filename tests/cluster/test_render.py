@@ -18,18 +18,22 @@ from rendered import plan_of, without_our_sources
 from jupyter_gpudeploy.backends.kubernetes.api.kinds import KINDS
 from jupyter_gpudeploy.backends.kubernetes.manifests.render import objects_of, render, root, stamp
 
+from .foreign import ForeignCluster
 from .system import wait_for
 
-CUSTOM = {"Route", "HTTPRoute", "JobSet", "PodMonitor"}
+CUSTOM = {"Route", "HTTPRoute", "JobSet", "LeaderWorkerSet", "PodMonitor"}
+CRDS = ("route", "gateway", "kueue", "jobset", "lws", "prometheus")
 RESTRICTED = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn")}
 
 
 @pytest.fixture(scope="module")
-def rest(cluster: Any) -> Any:
+def rest(cluster: Any, request: pytest.FixtureRequest) -> Any:
     """Send one request; return (status, headers, body)."""
     import urllib3
     from kubernetes import config
 
+    if not isinstance(cluster, ForeignCluster):
+        request.getfixturevalue("crds")  # the kinds of others, by the schemas that their projects publish
     with config.new_client_from_config(config_file=str(cluster.kubeconfig())) as client:
         settings = client.configuration
         given = {auth["key"]: auth["value"] for auth in settings.auth_settings().values() if auth["in"] == "header"}
@@ -78,6 +82,14 @@ def test_a_server_takes_every_object_without_a_warning(found: Any, rest: Any, re
         assert headers.getlist("warning") == [], body["kind"]
     if unknown:
         pytest.skip(f"all but {', '.join(unknown)}, which this cluster does not know")
+
+
+def test_every_kind_of_others_that_is_rendered_is_known_here(rest: Any, restricted: str, monkeypatch: Any) -> None:
+    without_our_sources(monkeypatch)
+    renderings = [render(plan_of(cell, EXAMPLES, **known)) for cell, known in ALL.values()]
+    assert {one["kind"] for rendering in renderings for one in objects_of(rendering)} >= CUSTOM
+    if missing := {kind for kind in CUSTOM if rest("GET", KINDS[kind].path(restricted))[0] == 404}:
+        pytest.skip(f"this cluster does not know {', '.join(sorted(missing))}")
 
 
 @pytest.mark.parametrize("name", ALL)

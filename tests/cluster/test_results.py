@@ -130,6 +130,23 @@ def test_a_volume_gives_what_its_runs_left_when_their_pods_are_gone(person, clai
     assert root.get("ConfigMap", "kept.run")["metadata"]["uid"] == run.uid
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_each_round_of_a_schedule_has_a_folder_of_its_own_on_the_volume(person, claim, namespace, tmp_path):
+    big = "out = __import__('pathlib').Path(__import__('os').environ['GPUDEPLOY_OUTPUT'])"
+    code = f"import os, random\n{big}\n(out / 'model.bin').write_bytes(random.randbytes(3_000_000))\nprint('done')"
+    cell = f'name: minutely\nupload: false\nschedule: "* * * * *"\nstorage: {claim}\n---\n{code}'
+    run = launch(cell, person)
+    until("two rounds", lambda: run.logs(0).split().count("done") == 2 and run.state is State.READY, 200)
+    run.stop(1)
+    folder = Path("/var/lib/gpudeploy-cluster/volumes") / namespace / "runs" / run.uid / "rounds"
+    kept = sorted(folder.glob("minutely-*/minutely/0/model.bin"), key=lambda file: file.stat().st_mtime)
+    assert len(kept) == 2
+    assert sha(kept[0]) != sha(kept[1])
+    assert [file.name for file in run.download(tmp_path / "a", 0)] == ["model.bin"]
+    assert sha(tmp_path / "a/model.bin") == sha(kept[1])
+
+
 @pytest.mark.timeout(300)
 def test_a_reader_goes_though_the_download_is_interrupted(person, claim, api, namespace, tmp_path):
     run = launch(f"name: cut\nupload: false\nstorage: {claim}\n---\n{MAKE}", person).wait(PATIENCE)

@@ -58,6 +58,34 @@ def test_a_pod_that_somebody_deletes_is_tried_once_more_without_a_twin(mine, cli
 
 
 @pytest.mark.fault(24)
+@pytest.mark.timeout(400)
+def test_a_node_that_does_not_answer_is_said_and_its_work_is_done_once_it_is_known_to_be_over(
+    mine, client, breakable_cluster
+):
+    run = launch(f"name: lost\n---\n{CODE.format(last=2)}", backend="kubernetes")
+    running(run, client, 1)
+    nodes, at = breakable_cluster.client(), "/api/v1/nodes/node-1"
+    breakable_cluster.freeze("kubelet")
+    nodes.patch(at, {"spec": {"taints": [{"key": "gone", "value": "yes", "effect": "NoExecute"}]}})
+    try:
+        until(lambda: any(one["metadata"].get("deletionTimestamp") for one in client.list("Pod").items))
+        time.sleep(10)  # whoever takes a node that is silent for one that is over starts the twin by now
+        pods = client.list("Pod").items
+        assert [one["status"]["phase"] for one in pods] == ["Running"]
+        assert run.status().tasks[0].attempt == 1
+        assert not run.is_over
+    finally:
+        nodes.patch(at, {"spec": {"taints": []}})
+        breakable_cluster.thaw("kubelet")
+    twins = []
+    until(lambda: twins.append(len(living(client))) or run.is_over)
+    assert max(twins) <= 1
+    assert (run.state, run.status().tasks[0].attempt) == (State.SUCCEEDED, 2)
+    reasons = [change.reason for change in attempts(run)]
+    assert any(reason.startswith("node node-1 does not respond or is not to be used") for reason in reasons), reasons
+
+
+@pytest.mark.fault(24)
 @pytest.mark.timeout(300)
 def test_a_second_deletion_is_the_end(mine, client):
     run = launch(f"name: twice\n---\n{CODE.format(last=9)}", backend="kubernetes")

@@ -41,7 +41,9 @@ def metrics(*rows) -> Record:
 
 @pytest.fixture
 def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    return folder
 
 
 def everything(folder: RunFolder) -> dict[str, bytes]:
@@ -81,8 +83,8 @@ RECORDS = [
 @given(st.lists(st.tuples(st.integers(0, len(RECORDS)), st.booleans()), max_size=6))
 @settings(deadline=None, max_examples=150)
 def test_whatever_is_received_again_the_folder_is_the_same_in_the_end(tmp_path_factory, restarts):
-    once = RunFolder(tmp_path_factory.mktemp("once") / "run")
-    again = RunFolder(tmp_path_factory.mktemp("again") / "run")
+    once = RunFolder(tmp_path_factory.mktemp("once"))
+    again = RunFolder(tmp_path_factory.mktemp("again"))
     receiver = Receiver(once, 0, executes=True)
     events = [event for record in RECORDS for event in receiver.receive(record)]
     receiver, reached, seen = Receiver(again, 0, executes=True), 0, set()

@@ -17,7 +17,9 @@ def record(time, **more):
 
 @pytest.fixture
 def folder(tmp_path):
-    return RunFolder(tmp_path / "run")
+    folder = RunFolder(tmp_path / "run")
+    folder.path.mkdir()
+    return folder
 
 
 def read(folder):

@@ -10,7 +10,7 @@ from test_displays import row, summary
 
 from jupyter_gpudeploy.errors import RunNotFoundError
 from jupyter_gpudeploy.events.types import State
-from jupyter_gpudeploy.notebook import live
+from jupyter_gpudeploy.notebook import live, ticker
 
 
 class Scripted:
@@ -165,14 +165,14 @@ def test_one_execution_of_a_cell_has_one_display_of_a_run(shell, run):
 
 
 def test_of_many_displays_of_one_run_the_newest_move_and_all_end(shell, run, monkeypatch):
-    monkeypatch.setattr(live, "OLD_PAUSE", 3600)
+    monkeypatch.setattr(ticker, "OLD_PAUSE", 3600)
     for _ in range(6):
         shell.execution_count += 1
         live.show(shell, run)
     ids = [output["transient"]["display_id"] for output in shell.display_pub.outputs]
     run.now = summary([row(1), row(2, State.RUNNING)], name="r")
-    eventually(lambda: sum("1 of 2 done" in text for text in texts(shell)) == live.LIVE_PER_RUN)
-    monkeypatch.setattr(live, "OLD_PAUSE", 0)
+    eventually(lambda: sum("1 of 2 done" in text for text in texts(shell)) == ticker.LIVE_PER_RUN)
+    monkeypatch.setattr(ticker, "OLD_PAUSE", 0)
     run.end()
     eventually(lambda: not keeper())
     last = {output["transient"]["display_id"]: output["data"]["text/plain"] for output in shell.display_pub.outputs}

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from test_displays import PAYLOADS
 
 from jupyter_gpudeploy.notebook import svg, ticks
+from jupyter_gpudeploy.notebook.thinning import thinned_along
 
 NUMBER = re.compile(r"-?\d+(?:\.\d+)?(?:e[-+]?\d+)?")
 ELEMENTS = {"svg", "title", "desc", "g", "path", "text"}
@@ -83,7 +84,7 @@ def test_whatever_the_values_the_image_is_well_formed_and_finite(series, time, l
 @given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=400), st.integers(2, 30))
 def test_thinning_keeps_the_ends_and_the_extremes(values, buckets):
     x = [float(place) for place in range(len(values))]
-    kept = svg.thin(x, values, 0, len(values), buckets)
+    kept = thinned_along(x, values, 0, len(values), buckets)
     assert kept == sorted(set(kept))
     assert (kept[0], kept[-1]) == (0, len(values) - 1)
     assert {min(values), max(values)} <= {values[place] for place in kept}

@@ -29,6 +29,7 @@ def job(tmp_path, code, *, files=None, **fields) -> Pod:
 
 def home(pod, tmp_path, task=0, **options) -> RunFolder:
     """Return the folder of the run that the records of the pod make."""
+    (tmp_path / "mirror").mkdir(exist_ok=True)
     folder = RunFolder(tmp_path / "mirror")
     receiver = Receiver(folder, task, **options)
     pod.events = [event for item in pod.found()[1] for event in receiver.receive(item)]
@@ -465,6 +466,7 @@ for content in ("loss\\n" + "1\\n" * 100, "loss\\n" + "2\\n" * 50, "loss\\n3\\n"
     time.sleep(1.5)
 """
     pod = job(tmp_path, code, task={"metric_files": [["history.csv"]]}).run()
+    (tmp_path / "mirror").mkdir(exist_ok=True)
     folder = RunFolder(tmp_path / "mirror")
     receiver, seen = Receiver(folder, 0), []
     for item in pod.found()[1]:
@@ -492,6 +494,7 @@ Path(os.environ["GPUDEPLOY_OUTPUT"], "main.py").write_text("x")
     pod.run()
     assert pod.text == "left by 1\n"
     assert pod.records("began")[0]["attempt"] == 2
+    (tmp_path / "mirror").mkdir(exist_ok=True)
     folder = RunFolder(tmp_path / "mirror")
     receiver = Receiver(folder, 0)
     for item in [*first, *pod.found()[1]]:

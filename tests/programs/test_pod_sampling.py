@@ -40,6 +40,7 @@ def with_smi(tmp_path):
 
 
 def received(pod, tmp_path):
+    (tmp_path / "mirror").mkdir(exist_ok=True)
     folder = RunFolder(tmp_path / "mirror")
     receiver = Receiver(folder, 0)
     assert [event for item in pod.found()[1] for event in receiver.receive(item)] == []

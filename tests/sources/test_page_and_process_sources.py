@@ -17,6 +17,7 @@ from jupyter_gpudeploy.events.samples import SampleWriter
 from jupyter_gpudeploy.events.store import RunFolder
 from jupyter_gpudeploy.events.types import GpuSample, ProcessSample
 from jupyter_gpudeploy.registry import Family
+from jupyter_gpudeploy.sources import processes
 from jupyter_gpudeploy.sources.processes import Processes, ProcessTable
 from jupyter_gpudeploy.sources.prometheus import Prometheus, fetcher
 from jupyter_gpudeploy.sources.recorded import Recorded
@@ -229,6 +230,22 @@ def test_what_a_process_used_before_its_first_look_counts_only_if_it_began_since
     found = table.look({old.pid: "old", new.pid: "new"})
     assert found["old"].cpu < 5  # its second before is not put into these tenths
     assert found["new"].cpu > 5
+
+
+def test_processes_that_are_ending_and_have_given_their_memory_back_are_no_look(start, monkeypatch):
+    process = start("import time; time.sleep(60)")
+    table = ProcessTable({process.pid: "task"}.get)
+    assert table.look({})["task"].memory > 0
+    stat = processes._stat
+
+    def ending(pid):
+        fields = stat(pid)
+        if fields is not None and pid == process.pid:
+            fields[processes._RESIDENT] = b"0"
+        return fields
+
+    monkeypatch.setattr(processes, "_stat", ending)
+    assert table.look({}) == {}
 
 
 def test_a_root_counts_for_what_is_known_of_it_whatever_its_mark_says(start):

@@ -6,38 +6,32 @@ import functools
 import json
 import os
 import shutil
-import threading
 import time
 from contextlib import nullcontext, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import App, Capabilities, Endpoint, Glance, Rendering, RunRef, check_command
-from jupyter_gpudeploy.backends.kubernetes import marks, places
-from jupyter_gpudeploy.backends.kubernetes.api.errors import NotFoundError
-from jupyter_gpudeploy.backends.kubernetes.held import Held
+from jupyter_gpudeploy.backends.base import App, Capabilities, Endpoint, Rendering, RunRef, check_command
+from jupyter_gpudeploy.backends.kubernetes import marks
 from jupyter_gpudeploy.backends.kubernetes.known import Known
-from jupyter_gpudeploy.backends.kubernetes.layout import BROKEN, MirrorFolder, Place
-from jupyter_gpudeploy.backends.kubernetes.layout import places as known_places
 from jupyter_gpudeploy.backends.kubernetes.life import control, keeping, launch, searches
-from jupyter_gpudeploy.backends.kubernetes.listing import find, state_of
 from jupyter_gpudeploy.backends.kubernetes.reach import LIVING
-from jupyter_gpudeploy.backends.kubernetes.sites import Lookup, Sites
-from jupyter_gpudeploy.errors import BackendError, RunNotFoundError
+from jupyter_gpudeploy.backends.kubernetes.runs import Runs
+from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events import history
-from jupyter_gpudeploy.events.status import Status
-from jupyter_gpudeploy.events.store import Journal, JournalReader, state_root
+from jupyter_gpudeploy.events.store import Journal, state_root
 from jupyter_gpudeploy.events.types import Notice
 from jupyter_gpudeploy.names import safe_name
 from jupyter_gpudeploy.report import Report, Row, Section
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
     from jupyter_gpudeploy.backends.kubernetes.files.reader import Readers
     from jupyter_gpudeploy.backends.kubernetes.files.results import Results
+    from jupyter_gpudeploy.backends.kubernetes.layout import MirrorFolder
     from jupyter_gpudeploy.backends.kubernetes.reach import Reach
     from jupyter_gpudeploy.events.types import LogLine, StateChange
     from jupyter_gpudeploy.plan.types import Note, Plan
@@ -49,16 +43,12 @@ _LOOK_SECONDS = 0.05
 _BATCH = ("job", "sweep")
 
 
-class KubernetesBackend:
+class KubernetesBackend(Runs):
     """Runs on clusters. What it holds are connections and mirrors; losing them loses nothing."""
 
     def __init__(self, root: Path | None = None) -> None:
-        self._root = root
-        self._sites = Sites(root)
-        self._lock = threading.Lock()
-        self._runs: dict[str, Held] = {}
+        super().__init__(root)
         self._results: Results | None = None
-        self._troubles: tuple[str, ...] = ()
 
     def capabilities(self, cluster: str | None = None, namespace: str | None = None) -> Capabilities:
         """Say what is known of a cluster: its profile, and what it served when it was asked last."""
@@ -111,60 +101,6 @@ class KubernetesBackend:
         if rendering.upload is not None:
             held.send(cluster, folder, rendering.upload)
         return root.ref
-
-    def find(self, cluster: str | None = None, namespace: str | None = None) -> Sequence[RunRef]:
-        """Return the runs of that place; where none is named, of the cluster used by default and of all with a mirror.
-
-        Where a cluster does not answer, its runs are those with a mirror; `troubles` says why.
-        """
-        places = find(self._sites, cluster, namespace)
-        self._troubles = tuple(place.trouble for place in places if place.trouble)
-        found = {ref.uid: ref for place in places for ref in place.refs}
-        return sorted(found.values(), key=lambda ref: ref.created, reverse=True)
-
-    def troubles(self) -> Sequence[str]:
-        """Return which places could not be asked by the last `find`, and why, a sentence each."""
-        return self._troubles
-
-    def glance(self, ref: RunRef) -> Glance | None:
-        """Return what is known without copying anything; None where it is all in its folder."""
-        folder = self._place_of(ref).folder_of(ref)
-        held = self._runs.get(ref.uid)
-        if folder is not None and ((held and held.is_followed) or history.has_final_record(folder.events_file)):
-            return None
-        try:
-            return Glance(folder, *(state_of(self._sites.of(ref), ref) or ()))
-        except BackendError:
-            return Glance(folder)
-
-    def find_archived(self) -> Sequence[RunRef]:
-        """Return the runs whose mirror was moved aside."""
-        refs = [ref for place in known_places(self._root) for ref in place.refs(archived=True)]
-        return sorted(refs, key=lambda ref: ref.created, reverse=True)
-
-    def folder(self, ref: RunRef) -> MirrorFolder:
-        """Return the mirror of a run, made anew from the cluster where there is none. Raises RunNotFoundError."""
-        place = self._place_of(ref)
-        folder = place.folder_of(ref)
-        if folder is None:
-            root = launch.read_root(self._cluster_of(ref), ref.name, ref.place)
-            if root is None or root.ref.uid != ref.uid:
-                hint = "it was removed or replaced"
-                raise RunNotFoundError(f"the run {ref.name!r} ({ref.uid}) is not in {ref.place}", hint=hint)
-            folder = place.make(root.ref, root.files)
-        held = self._held(ref)
-        if not held.is_followed and not history.has_final_record(folder.events_file):
-            try:
-                site = self._sites.of(ref)
-            except BackendError:
-                return folder  # what was seen of it can be read; `lost` says why there is no more
-            held.follow(site.cluster, folder, 0 if site.is_silent else _CAUGHT_UP_SECONDS)
-        return folder
-
-    def lost(self, ref: RunRef) -> str | None:
-        """Return why the run is no more, although its end was not seen."""
-        held = self._runs.get(ref.uid)
-        return None if held is None or held.mirror is None else held.mirror.lost
 
     def states(self, ref: RunRef, stop: threading.Event) -> Iterator[StateChange]:
         """Yield every state change, from the beginning."""
@@ -280,63 +216,6 @@ class KubernetesBackend:
             control.stop(self._cluster_of(ref), ref, grace_seconds)
         self._held(ref).leave()
 
-    def driver(self, ref: RunRef, *, must_know: bool = False) -> str | None:
-        """Return which other process launched the run, as far as this machine can tell that it lives.
-
-        `must_know`: raise BackendError where the cluster cannot be asked.
-        """
-        if self._is_aside(ref):
-            return None
-        driver = self._held(ref).driver
-        try:
-            who = json.loads((driver.surely() if must_know else driver.now()) or "")
-            host, pid, since = str(who["host"]), int(who["pid"]), time.localtime(float(who["since"]))
-        except BROKEN:
-            return None
-        if host == os.uname().nodename and (pid == os.getpid() or not Path(f"/proc/{pid}").exists()):
-            return None
-        return f"pid {pid} on {host}, since {time.strftime('%H:%M', since)}"
-
-    def _ask_driver(self, ref: RunRef, *, is_patient: bool) -> str:
-        def root(cluster: Cluster) -> Mapping[str, Any]:
-            return cluster.get("ConfigMap", places.root_name(ref.name), bare=True)
-
-        site = self._sites.of(ref)
-        try:
-            found = (root(site.cluster) if is_patient else site.ask(root))["metadata"]
-        except NotFoundError:
-            return ""
-        return str((found.get("annotations") or {}).get(marks.DRIVER, "")) if found["uid"] == ref.uid else ""
-
-    def stale(self, ref: RunRef) -> str | None:
-        """Return since when the cluster tells nothing of the run, and why."""
-        held = self._runs.get(ref.uid)
-        mirror = held.mirror if held is not None else None
-        since = mirror.stale_since if mirror is not None else None
-        if mirror is None or since is None:
-            return None
-        return f"not up to date since {time.strftime('%H:%M:%S', time.localtime(since))}: {mirror.why_stale}"
-
-    def owner(self, ref: RunRef, *, must_know: bool = False) -> str | None:
-        """Return which other person launched the run, as the API server calls that person.
-
-        `must_know`: raise BackendError where the cluster does not tell who we are.
-        """
-        if not ref.owner or self._is_aside(ref):
-            return None  # what was archived is a copy of this machine's
-        try:
-            user = self._sites.of(ref).user
-            me = user.surely() if must_know else user.now()
-        except BackendError as error:
-            if not must_know:
-                return None
-            message = f"whether {ref.name} is yours or of {ref.owner} could not be asked: {error.message}"
-            raise BackendError(message, hint=error.hint) from error
-        if me is None and must_know:
-            message = f"{ref.name} belongs to {ref.owner}, and {ref.place} does not say who you are"
-            raise BackendError(message, hint="take_over=True, or --take-over, where it is yours")
-        return None if me in (None, ref.owner) else ref.owner
-
     def parallelism(self, ref: RunRef) -> int:
         """Return how many tasks may run at once now."""
         if history.has_final_record((folder := self.folder(ref)).events_file) or folder.record()["kind"] not in _BATCH:
@@ -384,12 +263,6 @@ class KubernetesBackend:
         folder.path.rename(gone)
         shutil.rmtree(gone)
 
-    def close(self) -> None:
-        """End every thread of this object. The runs go on."""
-        for uid in [*self._runs]:
-            self._runs.pop(uid).close()
-        self._sites.close()
-
     def _attached(self, plan: Plan, name: str) -> Path | None:
         """Return the folder of a run that the plan attaches to: one of the same place, else of this machine."""
         here = []
@@ -401,41 +274,6 @@ class KubernetesBackend:
                 if (folder / "run.json").is_file():
                     return folder
         return None
-
-    def _place_of(self, ref: RunRef) -> Place:
-        return self._sites.place_of(ref)
-
-    def _cluster_of(self, ref: RunRef) -> Cluster:
-        return self._sites.of(ref).cluster
-
-    def _is_aside(self, ref: RunRef) -> bool:
-        """Whether its name is free, or another run's."""
-        try:
-            place = self._place_of(ref)
-        except BackendError:
-            return False
-        folder = place.folder_of(ref)
-        return folder is not None and folder.path.parent == place.replaced
-
-    def _held(self, ref: RunRef) -> Held:
-        with self._lock:
-            if ref.uid not in self._runs:
-                ask = functools.partial(self._ask_driver, ref)
-                brisk, patient = functools.partial(ask, is_patient=False), functools.partial(ask, is_patient=True)
-                self._runs[ref.uid] = Held(ref, Lookup(brisk, patient))
-            return self._runs[ref.uid]
-
-    def _is_search(self, ref: RunRef) -> bool:
-        """Whether its points are chosen while it runs."""
-        return bool(self.folder(ref).record().get("search"))
-
-    def _must_live(self, ref: RunRef) -> None:
-        if history.has_final_record(self.folder(ref).events_file):
-            raise BackendError(f"{ref.name} has ended", hint="launch it anew, or resume it")
-
-    def _release(self, ref: RunRef) -> None:
-        if (held := self._runs.pop(ref.uid, None)) is not None:
-            held.close()
 
     def _reach_of(self, ref: RunRef, folder: MirrorFolder) -> Reach:
         return self._held(ref).reach(self._cluster_of(ref), folder)
@@ -469,10 +307,6 @@ class KubernetesBackend:
         if not history.has_final_record(folder.events_file) and self.lost(ref) is None:
             raise BackendError(f"{ref.name} is alive and cannot be {verb}", hint="stop it first")
         return folder
-
-    @staticmethod
-    def _status(folder: MirrorFolder) -> Status:
-        return Status.of((), JournalReader(folder.events_file).poll())
 
     def _await_task(self, folder: MirrorFolder, number: int) -> None:
         """Return when the mirror has seen the command begin, so that whoever follows it finds it."""

@@ -15,6 +15,7 @@ _FAILURES = ("batch.kubernetes.io/job-index-failure-count", "batch.kubernetes.io
 _RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
 _GROUPS = "leaderworkerset.sigs.k8s.io"
 _JOB = "batch.kubernetes.io/controller-uid"
+_JOB_NAME = "batch.kubernetes.io/job-name"
 _OOM_KILLED = "OOMKilled"
 _SIGNALLED = 128
 _LONGEST_REASON = 300
@@ -47,7 +48,8 @@ class PodFacts(NamedTuple):
     often its container was started again; `exit`: the end of the last one started, `previous` that of the one before.
     `waiting`: (reason, message) of a container that does not run, an init container's before the main one's. `setup`:
     it failed before its main container began, and `container` and `exit` are the init container's. `gone`: it was
-    deleted and is no more. `image`: what it runs, with the digest that the node has of it. `job`: the uid of its Job.
+    deleted and is no more. `image`: what it runs, with the digest that the node has of it. `job`: the uid of its Job,
+    `job_name`: what that is called.
     """
 
     uid: str
@@ -76,6 +78,7 @@ class PodFacts(NamedTuple):
     gone: bool = False
     image: str = ""
     job: str = ""
+    job_name: str = ""
 
     @property
     def is_over(self) -> bool:
@@ -152,6 +155,7 @@ def pod_facts(pod: Mapping[str, Any], *, gone: bool = False) -> PodFacts:
         gone=gone,
         image=_image(main.get("image", ""), seen.get("imageID", "")),
         job=labels.get(_JOB, ""),
+        job_name=labels.get(_JOB_NAME, ""),
     )
 
 

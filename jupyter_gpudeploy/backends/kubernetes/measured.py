@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def sources(folder: MirrorFolder, task: int, forward: Callable[[int], str]) -> tuple[MetricSource, ...]:
     """Return the sources of a task. `forward` leads to a port of it; it is called when the page is looked at.
 
-    What a pod measures of itself comes through its log and is in the folder. A server whose image runs no program of
-    ours tells of itself alone, on its page.
+    What a pod measures of itself comes through its log and is in the folder, and so is what its GPUs are seen to do
+    where nothing of ours runs in it (mirror/gauges.py). Beside that a server tells of itself, on its page.
     """
     service: dict[str, Any] = folder.record()["service"] or {}
     recorded = Recorded(folder, task)

@@ -68,6 +68,9 @@ def service_name(name: str, *, nodes: int = 1) -> str:
     return f"{name}-server" if name in {"vllm", "llama-arg"} or nodes > 1 else name
 
 
-def output_folder(name: str, uid: str) -> str:
-    """Return where in the claim of `storage:` a run leaves files; `<number>/` of each task below it."""
-    return f"runs/{uid}/{name}"
+def output_folder(name: str, uid: str, turn: str = "") -> str:
+    """Return where in the claim of `storage:` a run leaves files; `<number>/` of each task below it.
+
+    `turn`: the Job of one round of a schedule; each has a folder of its own.
+    """
+    return f"runs/{uid}/rounds/{turn}/{name}" if turn else f"runs/{uid}/{name}"

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.backends.base import App, Capabilities, Endpoint, Rendering, RunRef, check_command
+from jupyter_gpudeploy.backends.base import Answer, App, Capabilities, Endpoint, Rendering, RunRef, check_command
 from jupyter_gpudeploy.backends.local import claim, control, keepers, processes, recorders
 from jupyter_gpudeploy.backends.local.layout import LocalFolder
 from jupyter_gpudeploy.backends.local.loss import why_lost
@@ -115,6 +115,10 @@ class LocalBackend:
     def troubles(self) -> Sequence[str]:
         """Return nothing: this machine is here."""
         return ()
+
+    def answers(self) -> Sequence[Answer]:
+        """Return this machine, which always answers."""
+        return (Answer("this machine"),)
 
     def glance(self, ref: RunRef) -> Glance | None:  # noqa: ARG002 - the seam's signature
         """Return None: it is all in its folder."""

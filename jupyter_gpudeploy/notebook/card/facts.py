@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from jupyter_gpudeploy.events.types import Notice, State
 from jupyter_gpudeploy.notebook import view
 from jupyter_gpudeploy.notebook.card.protocol import TASKS
-from jupyter_gpudeploy.notebook.sheet import RUNNING, clean
+from jupyter_gpudeploy.notebook.sheet import clean
+from jupyter_gpudeploy.summary import remaining
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -32,6 +33,7 @@ def card(
 ) -> dict[str, Any]:
     """Return what is sent as CARD. `notices` are the card's own, beside those of the run."""
     said = view.card(summary, notes=notes)
+    stale = clean(summary.stale)
     total = sum(summary.counts.values())
     return {
         "title": said.title,
@@ -39,7 +41,7 @@ def card(
         "uid": summary.uid,
         "kind": clean(summary.kind),
         "backend": clean(summary.backend),
-        "facts": list(said.facts),
+        "facts": [*said.facts, *_commit(record)],
         "state": str(summary.state),
         "reason": said.reason,
         "hint": said.way_out,
@@ -47,12 +49,12 @@ def card(
         "seconds": summary.seconds,
         "live": not summary.state.is_final,
         "progress": {"text": said.progress, "total": total, "counts": _counts(summary)} if said.progress else None,
-        "eta": eta(summary, int(record.get("parallelism") or 1)),
+        "eta": remaining(summary, int(record.get("parallelism") or 1)),
         "url": said.url,
         "gpu_hours": summary.gpu_hours,
-        "notices": [*said.notices, *notices],
+        "notices": [*(notice for notice in said.notices if notice != stale), *notices],
         "problem": said.problem,
-        "stale": "",
+        "stale": stale,
         "failures": list(said.failures),
         "sheet": _sheet(said.sheet, len(summary.rows)),
         "metric": summary.metric,
@@ -71,17 +73,6 @@ def differs(new: Mapping[str, Any], old: Mapping[str, Any]) -> bool:
     return any(value != old.get(key) for key, value in new.items() if key not in _VOLATILE)
 
 
-def eta(summary: Summary, parallelism: int) -> float | None:
-    """Return how many seconds are left at the pace so far; None while that cannot be told."""
-    done = [row.seconds for row in summary.rows if row.state is State.SUCCEEDED and row.seconds is not None]
-    if summary.kind != "sweep" or summary.state.is_final or not done:
-        return None
-    pace = sum(done) / len(done)
-    waiting = sum(row.state is State.WAITING for row in summary.rows)
-    running = [max(0.0, pace - (row.seconds or 0.0)) for row in summary.rows if row.state in RUNNING]
-    return (waiting * pace + sum(running)) / max(1, min(parallelism, waiting + len(running)))
-
-
 def event(happened: Event) -> list[Any]:
     """Return what is sent as EVENT: time, task, level, text."""
     if isinstance(happened, Notice):
@@ -96,6 +87,15 @@ def event(happened: Event) -> list[Any]:
         words.append(f", exit code {happened.exit_code}")
     level = "error" if happened.state in (State.FAILED, State.LOST) else "state"
     return [happened.time, happened.task, level, " ".join(words).replace(" :", ":").replace(" ,", ",")]
+
+
+def _commit(record: Mapping[str, Any]) -> list[str]:
+    """Return which commit its files are of, where they are of a repository."""
+    git = record.get("git")
+    if not git:
+        return []
+    ref = git["ref"] if git.get("ref") not in (None, "", git["commit"]) else ""
+    return [clean(f"git {ref + ' ' if ref else ''}{git['commit'][:12]}", _LABEL)]
 
 
 def _counts(summary: Summary) -> dict[str, int]:

@@ -26,6 +26,7 @@ _LEVEL = lazy(
 )
 _WORDS = ("rror", "RROR", "arning", "WARN", "INFO", "info", "DEBUG", "TRACE", "atal", "FATAL", "CRIT", "Trace", "xcept")
 _LEVEL_WITHIN = 200
+_FRAME = 70  # bytes of a line beside its text
 _BRIGHT = 8
 _BYTES = {level: number for number, level in enumerate(LEVELS)}
 
@@ -82,8 +83,13 @@ def shown(seen: Seen, number: int, task: int, attempt: int, time: float | None) 
 
 
 def size(lines: Sequence[Line]) -> int:
-    """Return about how many bytes the lines take on their way."""
-    return sum(len(each.text) + (0 if each.text.isascii() else 2 * len(each.text)) + 40 for each in lines)
+    """Return how many bytes the lines take on their way at most, as JSON."""
+    return sum(_size(each.text) for each in lines)
+
+
+def _size(text: str) -> int:
+    wide = 0 if text.isascii() else 3 * len(text)
+    return _FRAME + len(text) + wide + text.count('"') + text.count("\\")
 
 
 def _coloured(text: str) -> str:

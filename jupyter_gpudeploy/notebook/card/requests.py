@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.notebook.card.tail import Chunk
 
 NEWEST_LINES = 200
+FLOOD = 1000  # lines at once; nobody reads them as they go by
+_FLOOD_LINES = 60  # of which so many are shown
 _WAITING = 50
 _log = logging.getLogger(__name__)
 
@@ -95,7 +97,8 @@ class Requests:
         if self._wanted.task not in (None, chunk.task):
             return [], 0
         match = self._live
-        raws = _fitting(chunk.lines) if match.is_open else chunk.lines
+        few = chunk.lines if chunk.whole <= FLOOD else chunk.lines[-_FLOOD_LINES:]
+        raws = _fitting(few) if match.is_open else chunk.lines
         chosen = match.select(b"\n".join(raws), raws) or ()
         first = chunk.number + chunk.whole - len(raws)
         made = [looks.line(raws[index], first + index, chunk.task, chunk.attempt, chunk.time) for index in chosen]

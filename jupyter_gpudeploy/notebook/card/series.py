@@ -6,6 +6,7 @@ import math
 from array import array
 from typing import TYPE_CHECKING, Any
 
+from jupyter_gpudeploy.notebook import thinning
 from jupyter_gpudeploy.notebook.card.protocol import Points
 
 if TYPE_CHECKING:
@@ -56,10 +57,8 @@ class Series:
         for mine, new in zip((self._time, self._step, self._value), points, strict=True):
             mine.extend(new)
         while len(self) > RING:
-            half = len(self) // 2
-            old = thinned(self._slice(0, half), half // 2)
-            self._time, self._step, self._value = (
-                kept + all_[half:] for kept, all_ in zip(old, self._slice(0, len(self)), strict=True)
+            self._time, self._step, self._value = _at(
+                Points(self._time, self._step, self._value), thinning.halved(self._value)
             )
 
     def clear(self) -> None:
@@ -72,25 +71,18 @@ class Series:
         new = min(self.total - seen, len(self))
         return thinned(self._slice(len(self) - new, len(self)), limit)
 
+    def after(self, seen: int, limit: int) -> Points:
+        """Return the next `limit` points after the first `seen`, as they came: at most RING // 2 may wait."""
+        start = len(self) - (self.total - seen)
+        return self._slice(start, min(start + limit, len(self)))
+
     def _slice(self, start: int, end: int) -> Points:
         return Points(self._time[start:end], self._step[start:end], self._value[start:end])
 
 
 def thinned(points: Points, limit: int) -> Points:
-    """Return at most `limit` points (2 at least): of each stretch its lowest and its highest, in their order."""
-    count = len(points.value)
-    if count <= limit:
-        return points
-    width = -(-count // max(limit // 2, 1))
-    chosen: list[int] = []
-    values = points.value
-    for start in range(0, count, width):
-        chosen += _extremes(values, start, min(start + width, count))
-    return Points(
-        array("d", map(points.time.__getitem__, chosen)),
-        array("d", map(points.step.__getitem__, chosen)),
-        array("f", map(values.__getitem__, chosen)),
-    )
+    """Return at most `limit` points (3 at least), as `thinning.thinned` chooses them."""
+    return points if len(points.value) <= limit else _at(points, thinning.thinned(points.value, limit))
 
 
 def shares(counts: Sequence[int], total: int) -> list[int]:
@@ -104,17 +96,9 @@ def shares(counts: Sequence[int], total: int) -> list[int]:
     return given
 
 
-def _extremes(values: array[float], start: int, end: int) -> list[int]:
-    stretch = values[start:end]
-    if not math.isfinite(sum(stretch)):
-        known = [value for value in stretch if not math.isnan(value)]
-        if not known:
-            return [start]
-        low, high = min(known), max(known)
-    else:
-        low, high = min(stretch), max(stretch)
-    first, last = sorted((start + stretch.index(low), start + stretch.index(high)))
-    return [first] if first == last else [first, last]
+def _at(points: Points, places: Sequence[int]) -> Points:
+    time, step, value = (array(part.typecode, map(part.__getitem__, places)) for part in points)
+    return Points(time, step, value)
 
 
 def _finite(value: float | None) -> float:

@@ -16,7 +16,7 @@ from jupyter_gpudeploy.notebook.card import facts, protocol
 from jupyter_gpudeploy.notebook.card import lines as looks
 from jupyter_gpudeploy.notebook.card.rate import Rate
 from jupyter_gpudeploy.notebook.card.requests import Requests
-from jupyter_gpudeploy.notebook.card.series import shares
+from jupyter_gpudeploy.notebook.card.series import RING, Series, shares
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.notebook.card.curves import Curves
     from jupyter_gpudeploy.notebook.card.feed import Feed
     from jupyter_gpudeploy.notebook.card.protocol import Ask, Line, Message
-    from jupyter_gpudeploy.notebook.card.series import Series
     from jupyter_gpudeploy.notebook.card.tail import Chunk
 
 LINES_SECONDS = 0.1
@@ -196,8 +195,8 @@ class Session:
         self._due["lines"] = now + LINES_SECONDS
         message = {"type": "lines", "lines": [list(line) for line in self._lines], "hidden": self._hidden}
         self._lines.clear()
-        self._lines_size = 0
-        self._post(message, [], now)
+        size, self._lines_size = self._lines_size, 0
+        self._post(message, [], now, size)
 
     def _say_points(self, now: float) -> None:
         if now < self._due["points"] or not self._rate.has_room(now):
@@ -219,12 +218,15 @@ class Session:
         known = [each for each in candidates if each.number in sent]
         added = [each for each in candidates if each.number not in sent][: max(room, 0)]
         moving = [*known, *added]
-        given = shares([each.total - sent.get(each.number, 0) for each in moving], protocol.APPEND_POINTS)
-        points = [
-            (each.number, each.since(sent.get(each.number, 0), max(share, 2)))
-            for each, share in zip(moving, given, strict=True)
-        ]
-        sent.update((each.number, each.total) for each in moving)
+        waiting = [each.total - sent.get(each.number, 0) for each in moving]
+        given = shares(waiting, protocol.APPEND_POINTS)
+        is_little = sum(waiting) <= protocol.SNAPSHOT_POINTS and max(waiting, default=0) <= RING // 2
+        take = Series.after if is_little else Series.since  # what is left of a little goes next
+        points = []
+        for each, count, share in zip(moving, waiting, given, strict=True):
+            seen = each.total - count
+            points.append((each.number, take(each, seen, max(share, 2))))
+            sent[each.number] = seen + len(points[-1][1].value) if is_little else each.total
         return [each.message() for each in added], points
 
     def _misses_better(self, curves: Curves, now: float) -> bool:
@@ -249,12 +251,13 @@ class Session:
             self._card = card
             self._post({"type": "card", "card": card}, [], now)
 
-    def _post(self, message: Message, buffers: list[bytes], now: float) -> None:
+    def _post(self, message: Message, buffers: list[bytes], now: float, size: int = 0) -> None:
+        """Send a message. `size`: at most so many bytes are in it, where that is known already."""
         if self._seq == self._acked:
             self._unseen_since = now
         self._seq += 1
         message = {**message, "seq": self._seq}
-        size = len(json.dumps(message)) + sum(map(len, buffers))
+        size = size or len(json.dumps(message)) + sum(map(len, buffers))
         self._rate.spend(now, size + protocol.ENVELOPE)
         self.moved = now
         self._send(message, buffers)

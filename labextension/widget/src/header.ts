@@ -73,7 +73,8 @@ export class Header {
 
   /** What moves by itself: how long, how much, how long still. */
   tick(card: Card): void {
-    const since = card.live ? (performance.now() - this.#store.cardAt) / 1000 : 0;
+    const until = this.#store.silentSince ?? performance.now();
+    const since = card.live ? Math.max(0, until - this.#store.cardAt) / 1000 : 0;
     const seconds = card.seconds === null ? null : card.seconds + (card.started === null ? 0 : since);
     setText(this.#time, seconds === null ? "" : duration(seconds));
     const rate = card.seconds ? card.gpu_hours / card.seconds : 0;

@@ -2,7 +2,7 @@
 
 import { CardView } from "./card";
 import type { Model } from "./protocol";
-import { openStore, storeOf } from "./store";
+import { openStore, storeOf } from "./stores";
 
 interface Given {
   model: Model;

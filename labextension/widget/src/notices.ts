@@ -28,16 +28,16 @@ export class Notices {
   }
 
   #alerts(): [string, string][] {
-    const { card, error, silentSince } = this.#store;
+    const { card, error, silentSince, isCutOff } = this.#store;
     const made: [string, string][] = [];
     if (error) made.push(["error", error]);
     if (silentSince !== null) {
       const since = clock(Date.now() / 1000 - (performance.now() - silentSince) / 1000);
       const command = card ? `: %deploy watch ${card.name}` : "";
-      made.push([
-        "warning",
-        `The kernel has not answered since ${since}: it is busy or gone. The run goes on without it; any kernel shows it again${command}`,
-      ]);
+      const what = isCutOff
+        ? `The kernel that showed this has ended; this is how it stood at ${since}.`
+        : `The kernel has not answered since ${since}: it is busy or gone.`;
+      made.push(["warning", `${what} The run goes on without it; any kernel shows it again${command}`]);
     }
     return made;
   }

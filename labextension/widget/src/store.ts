@@ -37,6 +37,8 @@ export class Store {
   isStopping = false;
   /** The kernel has not answered for a while, since performance.now() said so. */
   silentSince: number | null = null;
+  /** Nobody is at the other end: the kernel has ended or was started anew. */
+  isCutOff = false;
   #model: Model;
   #listeners = new Set<Listener>();
   #answers = new Map<number, (log: Log) => void>();
@@ -52,11 +54,13 @@ export class Store {
   #filterTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #clock: ReturnType<typeof setInterval>;
   readonly #receive = (content: unknown, buffers?: unknown): void => this.#take(content, buffers);
+  readonly #onComm = (): void => this.#cutOff();
   readonly #onVisibility = (): void => this.#tellVisible();
 
   constructor(model: Model) {
     this.#model = model;
     model.on("msg:custom", this.#receive);
+    model.on("comm_live_update", this.#onComm);
     document.addEventListener("visibilitychange", this.#onVisibility);
     this.#clock = setInterval(() => this.#tick(), ACK_MS);
   }
@@ -64,6 +68,7 @@ export class Store {
   /** Let go of the model. */
   close(): void {
     this.#model.off("msg:custom", this.#receive);
+    this.#model.off("comm_live_update", this.#onComm);
     document.removeEventListener("visibilitychange", this.#onVisibility);
     clearInterval(this.#clock);
     clearTimeout(this.#hiding);
@@ -121,8 +126,10 @@ export class Store {
 
   stop(): void {
     this.error = "";
-    this.isStopping = true;
-    this.send({ type: "stop" });
+    this.isStopping = !this.isCutOff;
+    if (this.isCutOff)
+      this.error = `Nobody is there to stop it from here; any kernel can: %deploy stop ${this.card?.name}`;
+    else this.send({ type: "stop" });
     this.#tell("notice");
   }
 
@@ -146,6 +153,7 @@ export class Store {
     this.#tries = 0;
     if (this.silentSince !== null) {
       this.silentSince = null;
+      this.isCutOff = false;
       this.#tell("notice");
     }
     try {
@@ -190,6 +198,14 @@ export class Store {
         this.farewell = message.message || "nothing more comes here";
         return this.#tell("notice");
     }
+  }
+
+  /** The widget manager has let go of the kernel. What is heard later proves that somebody is there again. */
+  #cutOff(): void {
+    if (this.farewell || (this.card && !this.card.live)) return;
+    this.isCutOff = true;
+    this.silentSince ??= this.#heard;
+    this.#tell("notice");
   }
 
   #takeCard(card: Card): void {
@@ -272,28 +288,4 @@ export class Store {
   #tell(...parts: Part[]): void {
     for (const listener of this.#listeners) for (const part of parts) listener(part);
   }
-}
-
-/** Shared by `initialize` and `render`, which are given different proxies of one model. */
-const stores = new Map<string, Store>();
-
-const uidOf = (model: Model): string => String(model.get("uid"));
-
-export function storeOf(model: Model): Store {
-  const uid = uidOf(model);
-  let store = stores.get(uid);
-  if (!store) stores.set(uid, (store = new Store(model)));
-  return store;
-}
-
-/** Make the store of a new model; the returned function ends it. */
-export function openStore(model: Model): () => void {
-  const uid = uidOf(model);
-  stores.get(uid)?.close();
-  const store = new Store(model);
-  stores.set(uid, store);
-  return () => {
-    store.close();
-    if (stores.get(uid) === store) stores.delete(uid);
-  };
 }

@@ -5,6 +5,7 @@ import type { Card, Line, Log, Model } from "../src/protocol";
 export class FakeModel implements Model {
   readonly sent: Record<string, unknown>[] = [];
   readonly handlers = new Set<(content: unknown, buffers?: unknown) => void>();
+  readonly others = new Set<() => void>();
   isDead = false;
   #seq = 0;
 
@@ -14,12 +15,20 @@ export class FakeModel implements Model {
     return key === "uid" ? this.uid : "digits";
   }
 
-  on(_event: string, callback: (content: unknown, buffers?: unknown) => void): void {
-    this.handlers.add(callback);
+  on(event: string, callback: (content: unknown, buffers?: unknown) => void): void {
+    if (event === "msg:custom") this.handlers.add(callback);
+    else this.others.add(callback as () => void);
   }
 
-  off(_event: string, callback: (content: unknown, buffers?: unknown) => void): void {
-    this.handlers.delete(callback);
+  off(event: string, callback: (content: unknown, buffers?: unknown) => void): void {
+    if (event === "msg:custom") this.handlers.delete(callback);
+    else this.others.delete(callback as () => void);
+  }
+
+  /** The widget manager lets go of the kernel. */
+  cutOff(): void {
+    this.isDead = true;
+    for (const handler of this.others) handler();
   }
 
   send(content: unknown): void {

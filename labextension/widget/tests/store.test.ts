@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, expect, test, vi } from "vitest";
 
-import { openStore, Store, storeOf } from "../src/store";
+import { Store } from "../src/store";
+import { openStore, storeOf } from "../src/stores";
 import { buffers, card, FakeModel, line, log, snapshot } from "./fake";
 
 const HEAD = { id: 7, chart: "cpu", label: "a", task: 0, unit: "%", x: "time" };
@@ -108,6 +109,29 @@ test("a kernel that is silent is asked, then said to be silent, until it speaks"
   expect(store.silentSince).not.toBeNull();
   model.tell({ type: "card", card: card() });
   expect(store.silentSince).toBeNull();
+});
+
+test("a kernel that was let go of is said to have ended at once, and is not asked to stop the run", () => {
+  store.open("v1");
+  model.tell(snapshot());
+  vi.advanceTimersByTime(3000);
+  model.cutOff();
+  expect(store.isCutOff).toBe(true);
+  expect(performance.now() - store.silentSince!).toBe(3000);
+  store.stop();
+  expect(store.isStopping).toBe(false);
+  expect(store.error).toContain("%deploy stop digits");
+  expect(model.types()).not.toContain("stop");
+  model.isDead = false;
+  model.tell({ type: "card", card: card() });
+  expect([store.isCutOff, store.silentSince]).toEqual([false, null]);
+});
+
+test("a kernel that is let go of when the run has ended is no news", () => {
+  store.open("v1");
+  model.tell(snapshot({ card: card({ live: false, state: "succeeded" }) }));
+  model.cutOff();
+  expect([store.isCutOff, store.silentSince]).toEqual([false, null]);
 });
 
 test("a run that has ended is left alone, and a dead comm throws nothing", () => {

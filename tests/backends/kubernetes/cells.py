@@ -51,6 +51,10 @@ FEATURES = {
         {"kinds": frozenset({"Route"}), "flavour": "openshift"},
     ),
     "vllm-own-image": ("name: vllm\nserve: vllm\nmodel: Qwen/Qwen3-0.6B\ngpus: 1\nimage: registry.example/vllm:1", {}),
+    "vllm-nodes": (
+        "name: vllm-nodes\nserve: vllm\nmodel: Qwen/Qwen3-0.6B\ngpus: 8\nnodes: 2\nqueue: team-a",
+        {"kinds": frozenset({"LeaderWorkerSet", "LocalQueue"})},
+    ),
     "sglang-httproute": (
         "name: sglang-httproute\nserve: sglang\nmodel: Qwen/Qwen3-0.6B\ngpus: 1\nexpose: httproute\nhost: chat.example.org",
         {"gateway": "gateways/gw"},

@@ -19,7 +19,7 @@ _MODELS = {
     "Secret": "V1Secret",
     "Service": "V1Service",
 }
-CUSTOM = frozenset({"Route", "HTTPRoute", "JobSet", "PodMonitor"})
+CUSTOM = frozenset({"Route", "HTTPRoute", "JobSet", "LeaderWorkerSet", "PodMonitor"})
 
 
 def check(body):

@@ -269,10 +269,10 @@ class TestUnreachable:
 
     @pytest.mark.fault(6)
     def test_a_server_that_takes_the_request_and_never_answers_is_noticed(self, wire, cluster, monkeypatch):
-        from jupyter_gpudeploy.backends.kubernetes.api import client
+        from jupyter_gpudeploy.backends.kubernetes.api import objects
 
-        real = client.Call
-        monkeypatch.setattr(client, "Call", lambda *given, **named: real(*given, **named)._replace(read_seconds=0.2))
+        real = objects.Call
+        monkeypatch.setattr(objects, "Call", lambda *given, **named: real(*given, **named)._replace(read_seconds=0.2))
         wire.on("GET", f"{PODS}/a", silence)
         with pytest.raises(UnreachableError, match=r"no answer in 0.2 s"):
             cluster.get("Pod", "a")

@@ -1,5 +1,6 @@
 """Logs over a wire that breaks in every way: each line once, in order, to the last byte."""
 
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from jupyter_gpudeploy.backends.kubernetes.mirror.copies import LogCopy
 from jupyter_gpudeploy.backends.kubernetes.mirror.pool import LogPool
 from jupyter_gpudeploy.backends.kubernetes.mirror.positions import Positions
 from jupyter_gpudeploy.events.store import RunFolder
+from jupyter_gpudeploy.events.times import read_times
 from jupyter_gpudeploy.events.types import State
 from jupyter_gpudeploy.events.wire import encode
 
@@ -354,6 +356,39 @@ def test_a_position_finds_the_place_of_a_time(wire, copied):
         copied.pool.remove(UID)
     positions = Positions(copied.folder.log_file(0))
     assert [positions.at(BEGIN + step * SECOND).log for step in range(3)] == [0, 5, 10]
+
+
+def test_what_the_node_says_of_times_lies_beside_the_copy(wire, copied):
+    log = ContainerLog()
+    wire.on("GET", LOG, log)
+    for step in range(5):
+        log.add(b"a" * step, b"b", time=BEGIN + step * SECOND)
+    log.end()
+    copied.order(order(ended=True))
+    text = copied.ends()
+    times, sizes = read_times(str(copied.folder.log_file(0)))
+    assert [round(time - BEGIN / SECOND) for time in times] == [0, 1, 2, 3, 4]
+    ends = [text.index(b"a" * step + b"\nb\n") + step + 3 for step in range(1, 5)]
+    assert list(sizes)[1:] == ends
+
+
+def test_a_copy_writes_nothing_into_the_folder_of_another_run_that_has_taken_the_name(wire, copied, tmp_path):
+    log = ContainerLog()
+    log.add(*numbered(3))
+    wire.on("GET", LOG, log)
+    copied.order(order())
+    until(lambda: copied.text().count(b"\n") == 3)
+    copied.pool.of(UID)[0].copy.pause()
+    copied.folder.path.rename(tmp_path / "aside")
+    (copied.folder.path / "logs").mkdir(parents=True)
+    ref = {"name": "digits", "uid": "another", "fingerprint": "", "created": 0.0, "place": "here/default"}
+    (copied.folder.path / "ref.json").write_text(json.dumps(ref))
+    copied.folder.log_file(0).write_bytes(b"of another run\n")
+    log.add(*numbered(3, 4))
+    until(lambda: any("moved away" in message for _, message in copied.listener.notes))
+    copied.pool.remove(UID)
+    assert copied.folder.log_file(0).read_bytes() == b"of another run\n"
+    assert [file.name for file in (copied.folder.path / "logs").iterdir()] == ["0.1.log"]
 
 
 @pytest.mark.fault(2)

@@ -9,13 +9,13 @@ import pytest
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.kubernetes import marks
 from jupyter_gpudeploy.backends.kubernetes.api import kinds
-from jupyter_gpudeploy.backends.kubernetes.api.client import Listing
 from jupyter_gpudeploy.backends.kubernetes.api.errors import (
     ApiError,
     ConflictError,
     ForbiddenError,
     NotFoundError,
 )
+from jupyter_gpudeploy.backends.kubernetes.api.objects import Listing
 from jupyter_gpudeploy.backends.kubernetes.life import graces, keeping, objects
 from jupyter_gpudeploy.errors import BackendError
 

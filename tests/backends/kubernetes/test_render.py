@@ -569,3 +569,43 @@ def test_the_record_in_the_root_is_gzip_that_never_changes(tmp_path):
     rendering = render(plan_of(JOB, tmp_path))
     assert root(rendering) == root(rendering)
     assert gzip.decompress(base64.b64decode(root(rendering)["binaryData"][places.RECORD]))[:1] == b"{"
+
+
+HOSTILE = [
+    "{{ 7 * 7 }}",
+    "{% for x in ().__class__.__base__.__subclasses__() %}{{ x }}{% endfor %}",
+    "{{ cycler.__init__.__globals__.os.popen('id').read() }}",
+    "a\nhostPID: true",
+    "a\n      hostNetwork: true\n      x: y",
+    "a: {b: c}",
+    "*anchor",
+    "&anchor x",
+    "!!python/object/apply:os.system [id]",
+    "'\"`$(id)",
+    "- item",
+    "null",
+    "# no comment",
+    "\u2028\u0085",
+]
+
+
+@pytest.mark.fault(65, 66)
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_a_person_writes_is_text_whatever_it_looks_like(tmp_path, text):
+    def rendered(value):
+        cell = (
+            f"{VLLM}name: any\nenv: {{GREETING: {json.dumps(value)}}}\nnode_selector: {{pool: {json.dumps(value)}}}\n"
+        )
+        made = plan_of(cell, tmp_path)._replace(title=value)
+        return {one["kind"]: one for one in objects_of(render(made))}
+
+    def shape_of(value):
+        if isinstance(value, dict):
+            return {key: shape_of(part) for key, part in value.items() if key != "binaryData"}
+        return [shape_of(part) for part in value] if isinstance(value, list) else type(value)
+
+    found, plain = rendered(text), rendered("plain")
+    assert {kind: shape_of(body) for kind, body in found.items()} == {k: shape_of(body) for k, body in plain.items()}
+    assert pod_of(found)["spec"]["nodeSelector"] == {"pool": text}
+    assert pod_of(found)["metadata"]["annotations"]["jupyter-gpudeploy/title"] == text
+    assert variables(container_of(found))["GREETING"] == literal(text)

@@ -18,8 +18,8 @@ import jupyter_gpudeploy
 from jupyter_gpudeploy.backends.base import RunRef
 from jupyter_gpudeploy.backends.kubernetes import marks, reach
 from jupyter_gpudeploy.backends.kubernetes.api.channels import ExecResult
-from jupyter_gpudeploy.backends.kubernetes.api.client import Listing
 from jupyter_gpudeploy.backends.kubernetes.api.errors import NotFoundError, UnreachableError
+from jupyter_gpudeploy.backends.kubernetes.api.objects import Listing
 from jupyter_gpudeploy.backends.kubernetes.files import results, transfer
 from jupyter_gpudeploy.backends.kubernetes.files.arrivals import Arrivals, drafts
 from jupyter_gpudeploy.backends.kubernetes.files.reader import reader_pod

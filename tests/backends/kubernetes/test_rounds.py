@@ -75,6 +75,7 @@ def test_other_runs_keep_one_folder(tmp_path):
 
 
 def test_a_folder_that_is_moved_as_a_whole_still_leads_to_the_newest(tmp_path):
+    (tmp_path / "runs").mkdir()
     copied(RunFolder(tmp_path / "runs"), 1, ("a.txt", "x"))
     (tmp_path / "runs").rename(tmp_path / "replaced")
     assert (tmp_path / "replaced" / "out" / "0" / "a.txt").read_text() == "x"

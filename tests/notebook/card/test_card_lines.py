@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
 import unicodedata
 
 import pytest
 
-from jupyter_gpudeploy.notebook.card.lines import Seen, level_of, line, shown
+from jupyter_gpudeploy.notebook.card.lines import Seen, level_of, line, shown, size
 from jupyter_gpudeploy.notebook.card.protocol import LINE_CHARACTERS
 
 RED, END = "\ue000b", "\ue001"
@@ -109,3 +110,11 @@ def test_whatever_bytes_come_nothing_that_hides_or_moves_is_left():
             each for each in inner if unicodedata.category(each) in ("Cc", "Cf", "Cs", "Zl", "Zp") and each != "\t"
         ]
         inner.encode()
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", 'a "quoted" \\ path', "\u4e2d" * 500, "\x1b[31mred\x1b[0m", "\U0001f600" * 90, '"' * 3000]
+)
+def test_a_line_takes_no_more_bytes_on_its_way_than_is_said(text):
+    made = line(text.encode(), 123_456_789, 9_999, 12, 1795479133.1234567)
+    assert len(json.dumps(list(made), ensure_ascii=False).encode()) <= size([made])

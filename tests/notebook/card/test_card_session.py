@@ -98,6 +98,19 @@ def test_a_flood_keeps_to_the_limits_and_nothing_is_lost_uncounted(views):
 
 
 @pytest.mark.fault(57)
+def test_of_a_flood_only_so_many_lines_are_shown_as_can_be_read_and_the_rest_is_counted(views):
+    views.hello()
+    views.run.print("".join(f"line {n}\n" for n in range(5000)))
+    views.go()
+    found = views.take("lines")
+    assert texts(found)[-1] == "line 4999"
+    assert len(found["lines"]) == 60
+    assert found["hidden"] == 4940
+    views.run.print("".join(f"line {n}\n" for n in range(300)))
+    views.go(0.3)
+    assert len(views.take("lines")["lines"]) > 200
+
+
 def test_three_hundred_trials_at_once_keep_to_the_limits(written):
     run = written(tasks=300)
     run.begin(*range(300))
@@ -118,6 +131,22 @@ def test_three_hundred_trials_at_once_keep_to_the_limits(written):
     }
     assert 0 < len(ids) <= 2 * protocol.SERIES
     assert any("more curves are not drawn" in notice for notice in views.feed.card["notices"])
+
+
+def test_many_points_at_once_all_come_in_a_few_messages_and_in_their_order(views):
+    views.hello()
+    views.run.print("".join(f"step={n} " + " ".join(f"m{m}={n + m}" for m in range(8)) + "\n" for n in range(600)))
+    views.go(6, look=True)
+    came = {}
+    for _, message, buffers in views.sent:
+        if message["type"] == "append":
+            steps, start = array("d", buffers[1]), 0
+            for number, count in message["points"]:
+                came.setdefault(number, []).extend(steps[start : start + count])
+                start += count
+    assert list(came.values()) == [[float(n) for n in range(600)]] * 8
+    assert max(sum(count for _, count in message["points"]) for message in views.messages("append")) <= 1500
+    within_limits(views.sent)
 
 
 def test_a_snapshot_of_very_much_has_no_more_than_fits_into_a_second(written):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 STDIN, STDOUT, STDERR, STATUS = range(4)
 _DATA, _ERROR = range(2)
 _MOST_WAITING = 8 * CHUNK
+_SAID = 1000
 _LINGER_SECONDS = 10.0
 _POLL_SECONDS = 0.5
 
@@ -68,6 +69,45 @@ def execute(
                 raise UnreachableError(f"cannot {call.doing}: not done in {timeout:g} s")
     finally:
         socket_.close()
+
+
+class CommandStream:
+    """A command that goes on. `poll` never waits. `exit_code` once it has ended; `said`: the end of its stderr.
+
+    `close` ends its stdin and the connection; the command itself only where it heeds that.
+    """
+
+    def __init__(self, transport: Transport, call: Call) -> None:
+        self.exit_code: int | None = None
+        self.said = b""
+        self._doing, self._where = call.doing, transport.where
+        self._socket = open_websocket(transport, call, (V5, V4))
+
+    def poll(self) -> bytes | None:
+        """Return what it has printed since; None once it has ended and all was told.
+
+        Raises ApiError when it could not be started, UnreachableError when the connection broke off.
+        """
+        printed = []
+        while self.exit_code is None:
+            message = self._socket.receive(0)
+            if message is None:
+                if self._socket.ended:
+                    raise UnreachableError(f"cannot {self._doing}: the connection ended before the command did")
+                break
+            channel, data = message
+            if channel == STATUS:
+                self.exit_code = _exit_code(data, self._doing, self._where)
+                self._socket.close()
+            elif channel == STDOUT:
+                printed.append(data)
+            elif channel == STDERR:
+                self.said = (self.said + data)[-_SAID:]
+        return b"".join(printed) if printed or self.exit_code is None else None
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._socket.close()
 
 
 def _feed(socket_: WebSocket, feed: Iterator[bytes]) -> bool:

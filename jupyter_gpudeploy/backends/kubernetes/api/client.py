@@ -8,45 +8,30 @@ throttling or away for a while (`transport.Patience`); `on_wait` is told when th
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
+from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from jupyter_gpudeploy.backends.kubernetes.api import channels
 from jupyter_gpudeploy.backends.kubernetes.api.discovery import Discovery
-from jupyter_gpudeploy.backends.kubernetes.api.errors import ForbiddenError, GoneError, NotFoundError
-from jupyter_gpudeploy.backends.kubernetes.api.kinds import Kind, kind_named
-from jupyter_gpudeploy.backends.kubernetes.api.streams import LogStream, WatchStream
+from jupyter_gpudeploy.backends.kubernetes.api.errors import ForbiddenError, NotFoundError
+from jupyter_gpudeploy.backends.kubernetes.api.kinds import kind_named
+from jupyter_gpudeploy.backends.kubernetes.api.objects import Objects
+from jupyter_gpudeploy.backends.kubernetes.api.streams import LogStream
 from jupyter_gpudeploy.backends.kubernetes.api.transport import Call, Patience, Transport
-from jupyter_gpudeploy.backends.kubernetes.marks import FIELD_MANAGER
 from jupyter_gpudeploy.names import safe_name
 
 if TYPE_CHECKING:
     import threading
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-    from jupyter_gpudeploy.backends.kubernetes.api.channels import ExecResult, PortSocket
+    from jupyter_gpudeploy.backends.kubernetes.api.channels import CommandStream, ExecResult, PortSocket
     from jupyter_gpudeploy.backends.kubernetes.api.kubeconfig import Access
     from jupyter_gpudeploy.spec.settings import ClusterSettings
 
-PAGE = 500
-_CONTENT = {
-    "merge": "application/merge-patch+json",
-    "strategic": "application/strategic-merge-patch+json",
-    "json": "application/json-patch+json",
-}
-_DRY = (("dryRun", "All"),)
-_BARE = {"Accept": "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"}
-_BARE_LIST = {"Accept": "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json"}
+_PAGE_SECONDS = 5.0
 
 
-class Listing(NamedTuple):
-    """What a list gave: every item with its kind and apiVersion, and where a watch goes on from."""
-
-    items: list[dict[str, Any]]
-    resource_version: str
-
-
-class Cluster:
+class Cluster(Objects):
     """`server`: its URL; `namespace`; `context`: of the kubeconfig, empty inside a pod; `settings`: its profile.
 
     `warnings`: what makes the connection unsafe, one sentence each.
@@ -56,13 +41,12 @@ class Cluster:
         self, access: Access, settings: ClusterSettings | None = None, *, patience: Patience | None = None
     ) -> None:
         self.server = access.server
-        self.namespace = access.namespace
         self.context = access.context
         self.warnings = access.warnings
         self.settings = settings
         self.access = access
-        self._transport = Transport(access, f"namespace {access.namespace!r} of {access.place}", patience)
-        self._discovery = Discovery(self._transport, access.namespace)
+        transport = Transport(access, f"namespace {access.namespace!r} of {access.place}", patience)
+        super().__init__(transport, Discovery(transport, access.namespace), access.namespace)
 
     def __repr__(self) -> str:
         return f"Cluster({self.server!r}, namespace={self.namespace!r}, context={self.context!r})"
@@ -101,112 +85,6 @@ class Cluster:
     def close(self) -> None:
         """Close idle connections. Streams that are open go on until they are closed."""
         self._transport.close()
-
-    # Objects
-
-    def get(
-        self, kind: str, name: str, *, namespace: str | None = None, bare: bool = False, subresource: str = ""
-    ) -> dict[str, Any]:
-        """Return an object, or a subresource of it; `bare`: with its metadata alone. Raises NotFoundError."""
-        path, accept = self._path(kind, name, namespace, subresource), _BARE if bare else {}
-        return self._transport.json(Call("GET", path, f"read {kind} {name!r}", headers=accept))
-
-    def list(
-        self, kind: str, *, labels: str = "", fields: str = "", all_pages: bool = True, everywhere: bool = False,
-        bare: bool = False,
-    ) -> Listing:  # fmt: skip
-        """Return the objects that the selectors name; `everywhere`: of all namespaces. One page is 500 of them.
-
-        `bare`: with their metadata alone.
-        """
-        accept = _BARE_LIST if bare else {}
-        try:
-            return self._list(kind, labels, fields, PAGE, accept, all_pages=all_pages, everywhere=everywhere)
-        except GoneError:  # the list changed too much between two pages: all at once then
-            return self._list(kind, labels, fields, 0, accept, all_pages=True, everywhere=everywhere)
-
-    def watch(
-        self,
-        kind: str,
-        *,
-        labels: str = "",
-        fields: str = "",
-        resource_version: str,
-        timeout_seconds: int = 240,
-        read_seconds: float | None = None,
-        bare: bool = False,
-    ) -> WatchStream:
-        """Return an iterator of {"type", "object"}, bookmarks too, that ends when the server ends it.
-
-        Raises GoneError when `resource_version` is too old, at once or as an ERROR event. `read_seconds`: silence that
-        counts as a broken connection (UnreachableError); by default the time of the whole watch. `bare`: objects with
-        their metadata alone. `close()` ends it.
-        """
-        query = [
-            ("watch", "true"),
-            ("allowWatchBookmarks", "true"),
-            ("resourceVersion", resource_version),
-            ("timeoutSeconds", str(timeout_seconds)),
-            *_selected(labels, fields),
-        ]
-        silence = read_seconds if read_seconds is not None else timeout_seconds + 15.0
-        doing = f"watch {kind}s"
-        accept = _BARE if bare else {}
-        call = Call("GET", self._path(kind), doing, query, headers=accept, read_seconds=silence, streams=True)
-        stream = LogStream(self._transport.send(call), f"the watch of {kind}s", silence)
-        return WatchStream(stream, doing, self._transport.where)
-
-    def create(self, body: Mapping[str, Any], *, dry_run: bool = False) -> dict[str, Any]:
-        """Create an object. Raises ConflictError with reason AlreadyExists.
-
-        Not tried again after a lost connection: an UnreachableError says when it may have been created all the same.
-        """
-        query = (*(_DRY if dry_run else ()), ("fieldManager", FIELD_MANAGER))
-        path = self._body_path(body, "")
-        return self._transport.json(Call("POST", path, f"create {_called(body)}", query, body, safe=dry_run))
-
-    def apply(self, body: Mapping[str, Any], *, dry_run: bool = False, force: bool = False) -> dict[str, Any]:
-        """Server-side apply under our field manager. Raises ConflictError when another manager owns a field."""
-        query = [("fieldManager", FIELD_MANAGER), ("force", "true" if force else "false"), *(_DRY if dry_run else ())]
-        path = self._body_path(body, body["metadata"]["name"])
-        doing = f"{'check' if dry_run else 'apply'} {_called(body)}"
-        return self._transport.json(Call("PATCH", path, doing, query, body, "application/apply-patch+yaml"))
-
-    def patch(
-        self,
-        kind: str,
-        name: str,
-        body: Any,  # noqa: ANN401 - a dict, or the list of a JSON patch
-        *,
-        content: Literal["merge", "strategic", "json"] = "merge",
-        subresource: str = "",
-    ) -> dict[str, Any]:
-        """Change an object. Raises NotFoundError; ConflictError when `body` names a resourceVersion that is over."""
-        path, query = self._path(kind, name, subresource=subresource), (("fieldManager", FIELD_MANAGER),)
-        return self._transport.json(Call("PATCH", path, f"change {kind} {name!r}", query, body, _CONTENT[content]))
-
-    def delete(
-        self,
-        kind: str,
-        name: str,
-        *,
-        uid: str | None = None,
-        grace_seconds: float | None = None,
-        propagation: Literal["Foreground", "Background", "Orphan"] = "Foreground",
-    ) -> None:
-        """Delete an object: only that with `uid`, where given. One that is not there is deleted already.
-
-        Raises ConflictError when it has another uid.
-        """
-        body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": propagation}
-        if uid:
-            body["preconditions"] = {"uid": uid}
-        if grace_seconds is not None:
-            body["gracePeriodSeconds"] = int(grace_seconds)
-        try:
-            self._transport.json(Call("DELETE", self._path(kind, name), f"delete {kind} {name!r}", body=body))
-        except NotFoundError:
-            return
 
     # Pods
 
@@ -257,11 +135,24 @@ class Cluster:
         then they are not kept. `stop` leaves it: then exit_code is None. Raises ApiError when the command cannot be
         started, UnreachableError when it has not ended within `timeout` seconds.
         """
-        query = [("container", container), *(("command", word) for word in argv)]
-        query += [("stdin", "true")] * (stdin is not None) + [("stdout", "true"), ("stderr", "true")]
-        path = self._path("Pod", pod, subresource="exec")
-        call = Call("GET", path, f"run {argv[0]!r} in pod {pod!r}", query, safe=False)
+        call = self._exec(pod, container, argv, feeds=stdin is not None)
         return channels.execute(self._transport, call, stdin=stdin, on_output=on_output, timeout=timeout, stop=stop)
+
+    def open_command(self, pod: str, container: str, argv: Sequence[str]) -> CommandStream:
+        """Start a command that goes on in a container, with a stdin that ends when this is closed. Raises ApiError."""
+        return channels.CommandStream(self._transport, self._exec(pod, container, argv, feeds=True))
+
+    def _exec(self, pod: str, container: str, argv: Sequence[str], *, feeds: bool) -> Call:
+        query = [("container", container), *(("command", word) for word in argv)]
+        query += [("stdin", "true")] * feeds + [("stdout", "true"), ("stderr", "true")]
+        path = self._path("Pod", pod, subresource="exec")
+        return Call("GET", path, f"run {argv[0]!r} in pod {pod!r}", query, safe=False)
+
+    def page(self, namespace: str, pod: str, port: int, path: str) -> str:
+        """Return a page of a pod's own web server, through the API server. Raises ApiError."""
+        at = f"{kind_named('Pod').path(namespace, f'{pod}:{port}')}/proxy{path}"
+        call = Call("GET", at, f"read {path} of pod {pod!r}", headers={"Accept": "*/*"}, read_seconds=_PAGE_SECONDS)
+        return self._transport.send(call).data.decode("utf-8", "replace")
 
     def connect_port(self, pod: str, port: int) -> PortSocket:
         """Return a connected socket whose other end is a port of the pod, over a websocket of its own.
@@ -286,11 +177,6 @@ class Cluster:
         """Return whether the cluster serves that kind."""
         return self._discovery.served(kind_named(kind)) is not None
 
-    def kind(self, name: str) -> Kind:
-        """Return the kind in the version that the cluster serves. Raises BackendError for a name that is not ours."""
-        kind = kind_named(name)
-        return (self._discovery.served(kind) or kind) if kind.also else kind
-
     @property
     def is_openshift(self) -> bool:
         """Whether it is OpenShift: what the settings say, else whether it has its API."""
@@ -301,40 +187,3 @@ class Cluster:
     def can_i(self, verb: str, resource: str, group: str = "", subresource: str = "") -> bool | None:
         """Return whether the server lets us do that in this namespace; None when it does not tell."""
         return self._discovery.can_i(verb, resource, group, subresource)
-
-    def _list(
-        self, kind: str, labels: str, fields: str, page: int, accept: Mapping[str, str], *,
-        all_pages: bool, everywhere: bool,
-    ) -> Listing:  # fmt: skip
-        known = self.kind(kind)
-        items: list[dict[str, Any]] = []
-        query = [*_selected(labels, fields), *([("limit", str(page))] if page else [])]
-        following: list[tuple[str, str]] = []
-        path = known.path("" if everywhere else self.namespace)
-        while True:
-            doing = f"list {known.plural}"
-            call = Call("GET", path, doing, [*query, *following], headers=accept, read_seconds=60)
-            body = self._transport.json(call)
-            named = {"apiVersion": known.api_version, "kind": kind}
-            items += [{**named, **item, **named} for item in body.get("items") or []]
-            metadata = body.get("metadata") or {}
-            if not all_pages or not metadata.get("continue"):
-                return Listing(items, str(metadata.get("resourceVersion") or ""))
-            following = [("continue", metadata["continue"])]
-
-    def _path(self, kind: str, name: str = "", namespace: str | None = None, subresource: str = "") -> str:
-        return self.kind(kind).path(namespace or self.namespace, name, subresource)
-
-    def _body_path(self, body: Mapping[str, Any], name: str) -> str:
-        kind = kind_named(body["kind"])._replace(api_version=body["apiVersion"])
-        return kind.path(body["metadata"].get("namespace") or self.namespace, name)
-
-
-def _called(body: Mapping[str, Any]) -> str:
-    metadata = body["metadata"]
-    return f"{body['kind']} {metadata.get('name') or metadata.get('generateName')!r}"
-
-
-def _selected(labels: str, fields: str) -> list[tuple[str, str]]:
-    both = (("labelSelector", labels), ("fieldSelector", fields))
-    return [(name, value) for name, value in both if value]

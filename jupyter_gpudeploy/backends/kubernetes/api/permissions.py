@@ -49,7 +49,10 @@ PERMISSIONS = (
     Permission("route.openshift.io", ("routes",), _KEPT, "no expose: route", kind="Route"),
     Permission("route.openshift.io", ("routes/custom-host",), ("create",), "no host: of a route", kind="Route"),
     Permission("gateway.networking.k8s.io", ("httproutes",), _KEPT, "no expose: httproute", kind="HTTPRoute"),
-    Permission("kueue.x-k8s.io", ("localqueues",), ("list",), "no place in the queue", kind="LocalQueue"),
+    Permission("kueue.x-k8s.io", ("localqueues",), ("list",), "a queue that is not there is not noticed before",
+               kind="LocalQueue"),
+    Permission("visibility.kueue.x-k8s.io", ("localqueues/pendingworkloads",), ("get",), "no place in the queue",
+               kind="PendingWorkloadsSummary"),
     Permission(
         "kueue.x-k8s.io", ("workloads",), ("list", "patch"), "why it waits is unknown; Kueue may undo a stop",
         kind="Workload",

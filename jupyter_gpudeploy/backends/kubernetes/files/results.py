@@ -64,6 +64,11 @@ class Home:
         own = self.status if self.record["kind"] == "manual" else self._task
         return str(own.details.get("pod", "")) if own is not None else ""
 
+    @property
+    def turn(self) -> str:
+        """The Job of the round in which the task ran last; empty where no schedule starts it."""
+        return str(self._task.details.get("round", "")) if self._task is not None else ""
+
     def is_whole(self, path: str) -> bool:
         """Return whether all that the task left there came through its log."""
         if self._balance is None or self._task is None or not self._task.state.is_final:
@@ -139,7 +144,7 @@ class Results:
             found = home.pod in living
             yield Source(home.pod, places.CONTAINER, f"{places.OUT}/{home.task}") if found else None
             return
-        folder = f"{places.STORAGE}/{places.output_folder(self._ref.name, self._ref.uid)}/{home.task}"
+        folder = f"{places.STORAGE}/{places.output_folder(self._ref.name, self._ref.uid, home.turn)}/{home.task}"
         if living:
             yield Source(home.pod if home.pod in living else living[0], places.CONTAINER, folder)
             return

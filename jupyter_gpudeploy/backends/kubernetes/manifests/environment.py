@@ -18,6 +18,7 @@ _FAILURES = {
     "GPUDEPLOY_FAILURES": "batch.kubernetes.io/job-index-failure-count",
     "GPUDEPLOY_IGNORED_FAILURES": "batch.kubernetes.io/job-index-ignored-failure-count",
 }
+_JOB = "batch.kubernetes.io/job-name"
 _RESTARTS = "jobset.sigs.k8s.io/restart-attempt"
 _USER = "gpudeploy"
 LEADER, WORKER = "LWS_LEADER_ADDRESS", "LWS_WORKER_INDEX"
@@ -46,6 +47,8 @@ def of_runner(plan: Plan, options: ClusterOptions, *, in_jobset: bool) -> list[V
             found += _of_nodes(plan, options, in_jobset=in_jobset)
     if options.storage:
         found += _texts({"GPUDEPLOY_STORAGE": places.STORAGE, "HF_HOME": f"{places.STORAGE}/cache/hf"})
+        if options.schedule:
+            found.append(_label("GPUDEPLOY_ROUND", _JOB))
     if plan.requirements:
         found += _texts({"PYTHONUSERBASE": places.DEPENDENCIES})
     return [*found, *secrets(plan)]

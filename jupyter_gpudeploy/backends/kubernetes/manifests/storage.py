@@ -55,14 +55,15 @@ def volumes(plan: Plan, options: ClusterOptions, code: Sequence[str] | None) -> 
 
 
 def mounts(plan: Plan, options: ClusterOptions, *, with_code: bool) -> list[dict[str, Any]]:
-    """Return where the volumes are seen. A run's outputs lie in a folder of its own in the claim."""
+    """Return where the volumes are seen. The outputs of a run, or of a round, have a folder of their own there."""
     found: list[dict[str, Any]] = [{"name": "gpudeploy", "mountPath": places.ROOT}]
     if with_code:
         found.append({"name": "in", "mountPath": places.IN, "readOnly": True})
     if claim_name(plan, options):
         found.append({"name": "storage", "mountPath": places.STORAGE})
         if with_code:
-            folder = places.output_folder("", "$(GPUDEPLOY_RUN)").rstrip("/")
+            turn = "$(GPUDEPLOY_ROUND)" if options.schedule else ""
+            folder = places.output_folder("", "$(GPUDEPLOY_RUN)", turn).rstrip("/")
             found.append({"name": "storage", "mountPath": places.OUT, "subPathExpr": folder})
     if shared_memory(plan, options):
         found.append({"name": "shm", "mountPath": _SHARED_DIRECTORY})

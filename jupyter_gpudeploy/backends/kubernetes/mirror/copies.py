@@ -7,24 +7,30 @@ that travel with it are kept by a Receiver, to which they may come again. Beside
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from jupyter_gpudeploy.backends.kubernetes.mirror import folder_lock
+from jupyter_gpudeploy.backends.kubernetes.mirror.moments import Moments, by_seconds
 from jupyter_gpudeploy.backends.kubernetes.mirror.positions import Position, Positions
 from jupyter_gpudeploy.backends.kubernetes.mirror.rounds import RoundFolder
 from jupyter_gpudeploy.backends.kubernetes.mirror.stamps import Taken, Unstamper
 from jupyter_gpudeploy.events.receive import Receiver
+from jupyter_gpudeploy.events.times import times_file
 from jupyter_gpudeploy.events.wire import Decoder, Record
 from jupyter_gpudeploy.names import safe_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from jupyter_gpudeploy.events.store import RunFolder
     from jupyter_gpudeploy.events.types import Event
 
+_MOVED = "the folder of the run was moved away"
 _POSITION_SECONDS = 2.0
 _IDLE_SECONDS = 10.0
 _POSITION_BYTES = 1 << 16
@@ -56,6 +62,7 @@ class LogCopy:
         self._attempt = attempt
         self._file = folder.log_file(task, attempt)
         self._positions = Positions(self._file)
+        self._moments = Moments(self._file)
         self._token = token
         self._executes = executes
         self._renumbers = renumbers
@@ -64,6 +71,8 @@ class LogCopy:
         self._decoder = Decoder(token)
         self._stream: Unstamper | None = None
         self._descriptor = -1
+        self._identity: tuple[int, int] | None = None
+        self._place = _identity(folder.path.stat()) if folder.path.exists() else None
         self._size = 0
         self._lines = 0
         self._kept = Position()
@@ -100,19 +109,23 @@ class LogCopy:
 
         What lies there of another pod is moved aside. Earlier attempts get a file, too: readers count them.
         """
-        self._file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        is_same = self._place is None or _identity(self._folder.path.stat()) == self._place
+        if not (is_same and folder_lock.is_whose(self._folder.path, self._token)):
+            raise OSError(errno.ESTALE, _MOVED)
+        self._file.parent.mkdir(exist_ok=True, mode=0o700)  # not the run's folder: one that was moved aside stays so
         for attempt in range(1, self._attempt):
             self._folder.log_file(self._task, attempt).touch(mode=0o600)
         if isinstance(self._results, RoundFolder):
             self._results.begin(self._task)
         owner = self._positions.owner()
         if owner is not None and owner[0] != pod_uid:
-            for file in (self._file, self._positions.file):
-                file.rename(file.with_name(f"{file.stem}.{safe_name(owner[0])}{file.suffix}"))
+            for file in (self._file, self._positions.file, Path(times_file(str(self._file)))):
+                with suppress(FileNotFoundError):
+                    file.rename(file.with_name(f"{file.stem}.{safe_name(owner[0])}{file.suffix}"))
         if owner is None or owner[0] != pod_uid:
             self._positions.begin(pod_uid, container_id)
         position = self._positions.last()
-        _cut(self._file, position.log)
+        self._identity = _cut(self._file, position.log)
         self._decoder, self._receiver = (
             Decoder(self._token),
             Receiver(self._results, self._task, executes=self._executes),
@@ -135,14 +148,22 @@ class LogCopy:
         stream = self._stream
         assert stream is not None, "no stream was begun"  # noqa: S101 - a mistake of ours
         had_gap, before = stream.gap, stream.lines
-        printed = stream.feed(data)
+        for piece in by_seconds(data):
+            self._write(stream, piece)
         gap = str(stream.gap) if stream.gap is not None and had_gap is None else ""
-        if gap:
-            self._append(f"[jupyter_gpudeploy: {gap}]\n".encode())
+        return Written(stream.lines - before, self._take_events(), gap)
+
+    def _write(self, stream: Unstamper, piece: bytes) -> None:
+        """Copy what is new in bytes of the stream, and note when it was printed."""
+        had_gap, before = stream.gap, stream.lines
+        printed = stream.feed(piece)
+        if stream.gap is not None and had_gap is None:
+            self._append(f"[jupyter_gpudeploy: {stream.gap}]\n".encode())
         self._append_decoded(printed)
         self._lines += stream.lines - before
+        if printed:
+            self._moments.note(piece, self._size)
         self._keep_now_and_then()
-        return Written(stream.lines - before, self._take_events(), gap)
 
     def finish(self) -> list[Event]:
         """The container has ended and its log was read to the end, where a newline may be missing."""
@@ -196,12 +217,26 @@ class LogCopy:
         if not data:
             return
         if self._descriptor < 0:
-            self._descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = self._open()
         view = memoryview(data)
         while view:
             written = os.write(self._descriptor, view)
             self._size += written
             view = view[written:]
+
+    def _open(self) -> int:
+        """Open the copy, which is the file that `restore` made or found: another run's may be in its place by now."""
+        descriptor = os.open(self._file, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        if _identity(os.fstat(descriptor)) != self._identity:
+            os.close(descriptor)
+            raise OSError(errno.ESTALE, _MOVED)
+        return descriptor
+
+    def _is_in_place(self) -> bool:
+        try:
+            return _identity(self._file.stat()) == self._identity
+        except OSError:
+            return False
 
     def _keep_now_and_then(self) -> None:
         age = time.monotonic() - self._kept_at
@@ -213,14 +248,20 @@ class LogCopy:
         if not self._decoder.is_whole:
             return
         position = Position(self._size, self._lines, self._taken)
-        if position.taken != self._kept.taken:
+        if position.taken != self._kept.taken and self._is_in_place():
             self._positions.append(position)
         self._kept, self._kept_at = position, time.monotonic()
 
 
-def _cut(file: Path, size: int) -> None:
+def _cut(file: Path, size: int) -> tuple[int, int]:
+    """Make a file that has so many bytes; return what tells it from others."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.ftruncate(descriptor, size)
+        return _identity(os.fstat(descriptor))
     finally:
         os.close(descriptor)
+
+
+def _identity(status: os.stat_result) -> tuple[int, int]:
+    return status.st_dev, status.st_ino

@@ -25,7 +25,7 @@ class Kept:
 
     def __init__(self, folder: RunFolder, ref: RunRef, record: Mapping[str, Any], explain: Explain | None) -> None:
         for name in ("logs", "metrics"):
-            (folder.path / name).mkdir(parents=True, exist_ok=True, mode=0o700)
+            (folder.path / name).mkdir(exist_ok=True, mode=0o700)  # never the run's folder, which may be moved aside
         self._journal = Journal(folder.events_file)
         self._versions: dict[str, int] = {}
         made = SearchStates if record.get("search") else States

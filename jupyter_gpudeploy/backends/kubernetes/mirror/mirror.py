@@ -10,15 +10,15 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes import marks, places
 from jupyter_gpudeploy.backends.kubernetes.api.errors import ForbiddenError, NotFoundError
 from jupyter_gpudeploy.backends.kubernetes.api.kinds import watched_kind
-from jupyter_gpudeploy.backends.kubernetes.mirror import folder_lock
+from jupyter_gpudeploy.backends.kubernetes.mirror import folder_lock, gauges
 from jupyter_gpudeploy.backends.kubernetes.mirror.caretaker import Caretaker
 from jupyter_gpudeploy.backends.kubernetes.mirror.copies import LogCopy
+from jupyter_gpudeploy.backends.kubernetes.mirror.inbox import Inbox
 from jupyter_gpudeploy.backends.kubernetes.mirror.kept import Kept
 from jupyter_gpudeploy.backends.kubernetes.mirror.queued import Queue
 from jupyter_gpudeploy.backends.kubernetes.mirror.reopened import reopened
@@ -27,10 +27,10 @@ from jupyter_gpudeploy.backends.kubernetes.mirror.shared import SHARED, Shared
 from jupyter_gpudeploy.backends.kubernetes.mirror.trials import Trials
 from jupyter_gpudeploy.errors import BackendError
 from jupyter_gpudeploy.events.store import Journal, JournalReader
-from jupyter_gpudeploy.events.types import Event, Notice, StateChange
+from jupyter_gpudeploy.events.types import Notice, StateChange
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     from jupyter_gpudeploy.backends.base import RunRef
     from jupyter_gpudeploy.backends.kubernetes.api.client import Cluster
@@ -47,7 +47,7 @@ _LOST_SECONDS = 3.0
 _RETRY_SECONDS = 2.0
 
 
-class Mirror:
+class Mirror(Inbox):
     """Keeps the folder of one run, in a thread of its own, from `start` until `close`, the run's end, or its loss.
 
     `explain` says why a pod, a Job or a Deployment is not where it should be (`diagnose.explain`).
@@ -57,6 +57,7 @@ class Mirror:
         self, cluster: Cluster, folder: RunFolder, ref: RunRef, record: Mapping[str, Any], *,
         explain: Explain | None = None, shared: Shared = SHARED,
     ) -> None:  # fmt: skip
+        super().__init__()
         self._cluster = shared.following(cluster)
         self._folder = folder
         self._ref = ref
@@ -64,9 +65,8 @@ class Mirror:
         self._explain = explain
         self._shared = shared
         self._pool = shared.pool(self._cluster)
+        self._gauges = shared.gauges(self._cluster) if gauges.are_needed(record) else None
         self._queue = Queue(self._cluster)
-        self._inbox: deque[Callable[[Kept], None]] = deque()
-        self._wake = threading.Event()
         self._closed = threading.Event()
         self._caretaker = Caretaker(self._cluster, ref, record)
         self._trials = Trials(self._cluster, folder, ref, record) if record.get("search") else None
@@ -119,35 +119,6 @@ class Mirror:
             self._wake.set()
             self._closed.wait(0.05)
         return False
-
-    # What the watchers and the readers of logs call, from their threads.
-
-    def put(self, kind: str, item: Mapping[str, Any], *, gone: bool) -> None:
-        """Take an object of the run, from a watcher."""
-        self._hand_in(lambda kept: kept.see(kind, item, gone=gone))
-
-    def trouble(self, message: str) -> None:
-        """Take what went wrong in a watcher."""
-        self.note(message, None)
-
-    def drained(self, task: int, attempt: int, end: Mapping[str, Any] | None) -> None:
-        """Take that a log was copied to its end."""
-        said = str((end or {}).get("reason") or "")
-        self._hand_in(lambda kept: kept.states.drained(task, attempt, said))
-
-    def told(self, events: list[Event]) -> None:
-        """Take what a pod said in its log."""
-        if events:
-            self._hand_in(lambda kept: kept.tell_of_pod(events))
-
-    def note(self, message: str, task: int | None, level: str = "warning") -> None:
-        """Take what a person should know."""
-        notice = Notice(time.time(), message, task, level)
-        self._hand_in(lambda kept: kept.tell([notice]))
-
-    def _hand_in(self, call: Callable[[Kept], None]) -> None:
-        self._inbox.append(call)
-        self._wake.set()
 
     # The thread.
 
@@ -210,6 +181,8 @@ class Mirror:
                 self._shared.unsubscribe(self._cluster, kind, self._ref.uid, self)
             self._watching = {}
             self._pool.remove(self._ref.uid)
+            if self._gauges is not None:
+                self._gauges.want(self._ref.uid, self._folder, ())
             if self._trials is not None:
                 self._trials.close()
             self._take_in(kept)
@@ -272,6 +245,9 @@ class Mirror:
             kept.tell(self._trials.look(kept.states))
         for order in kept.states.orders():
             self._pool.order(self._ref.uid, order, self, self._copy)
+        if self._gauges is not None:
+            pods = () if kept.states.is_over else gauges.gauged(kept.states)
+            self._gauges.want(self._ref.uid, self._folder, pods)
         lost = self._why_lost() if kept.states.root_gone and not kept.states.is_over else None
         self._lost_at = begun if lost and not self.lost else self._lost_at
         self.lost = lost
@@ -287,10 +263,6 @@ class Mirror:
     @property
     def _is_scheduled(self) -> bool:
         return bool((self._record.get("cluster") or {}).get("schedule"))
-
-    def _take_in(self, kept: Kept) -> None:
-        while self._inbox:
-            self._inbox.popleft()(kept)
 
     def _is_caught_up(self, since: float) -> bool:
         if not self.is_holder or not self._synced_at or self._handled_at < since or self._inbox:

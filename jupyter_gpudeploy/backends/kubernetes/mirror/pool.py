@@ -1,8 +1,8 @@
 """The logs of all runs of a process that live on one cluster, read by few threads and with few requests.
 
 At most sixteen logs are followed; what runs beyond those is read in turns, where each was left. A container that has
-ended comes first, since the end of its task waits for the end of its log. Together it is at most twenty requests for
-logs a second, so with a thousand pods at once the turns become longer.
+ended comes first, since the end of its task waits for the end of its log. Together it is at most fifty requests for
+logs a second, as many as kubectl sends, so with a thousand pods at once the turns become longer.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.backends.kubernetes.mirror.copies import LogCopy
 
 FOLLOWED = 16
-READERS = 2
-REQUESTS_A_SECOND = 20.0
+READERS = 8
+REQUESTS_A_SECOND = 50.0
 
+_LOGS_A_READER = 150
 _SHORTEST_TURN = 2.0
 _SHARE = 0.6  # of the requests goes to logs that are read in turns; the rest is for ends and new streams
 _IDLE_SECONDS = 5.0
@@ -103,7 +104,8 @@ class LogPool:
 
     def _start_thread(self, *, follows: bool) -> None:
         """Start one more thread if there is more work than threads. The lock is held."""
-        wanted = len(self._logs) if follows else len(self._logs) and 1 + (len(self._logs) > self._most[True])
+        count = len(self._logs)
+        wanted = count if follows else count and 1 + (count > self._most[True]) + count // _LOGS_A_READER
         if self._threads[follows] < min(self._most[follows], wanted):
             self._threads[follows] += 1
             name = "follow logs" if follows else "read logs"
@@ -161,6 +163,9 @@ class LogPool:
         """Return the log that is to be read next: one that has ended, else the one that waits longest."""
         free = self._readable(now)
         if follows:
+            ended = [log for log in free if log.order.ended]
+            if len(ended) > self._threads[False]:  # more than those can take who read them: a storm of ends
+                return min(ended, key=lambda log: log.next_visit)
             running = [log for log in free if not log.order.ended]
             return min(running, key=lambda log: log.looked_at, default=None) or min(
                 free, key=lambda log: log.next_visit, default=None

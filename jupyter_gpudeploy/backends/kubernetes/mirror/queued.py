@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from jupyter_gpudeploy.backends.kubernetes.mirror.reasons import PLACE
-from jupyter_gpudeploy.backends.kubernetes.mirror.states import QUEUED_UID
+from jupyter_gpudeploy.backends.kubernetes.mirror.seen import QUEUED_UID
 from jupyter_gpudeploy.errors import BackendError
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ class RoundFolder(RunFolder):
 
     def begin(self, task: int) -> None:
         """Make the folder of this attempt; where it is the newest, let `out/<task>` lead there. Safe to do again."""
-        self.output(task).mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.output(task).parent.mkdir(exist_ok=True, mode=0o700)
+        self.output(task).mkdir(exist_ok=True, mode=0o700)
         plain = RunFolder(self.path)
         known = _attempts(self.path, task)
         if self.attempt == known[-1]:
@@ -58,7 +59,7 @@ def _attempts(run: Path, task: int) -> list[int]:
 
 def _lead(link: Path, target: Path, first: int) -> None:
     """Make `link` lead to `target` beside its folder. What lies there and is no link is moved to before the first."""
-    link.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    link.parent.mkdir(exist_ok=True, mode=0o700)
     if link.exists() and not link.is_symlink():
         link.rename(target.with_name(f"{link.name}.before-{first}"))
     draft = link.with_name(f".{link.name}.new")

@@ -1,10 +1,11 @@
-"""What all runs of a process that live in one namespace of a cluster share: watchers, and readers of logs."""
+"""What all runs of a process in one namespace of a cluster share: watchers, readers of logs, looks at GPUs."""
 
 from __future__ import annotations
 
 import threading
 from typing import TYPE_CHECKING
 
+from jupyter_gpudeploy.backends.kubernetes.mirror.gauges import Gauges
 from jupyter_gpudeploy.backends.kubernetes.mirror.pool import LogPool
 from jupyter_gpudeploy.backends.kubernetes.mirror.watch import Watcher
 
@@ -14,13 +15,17 @@ if TYPE_CHECKING:
 
 
 class Shared:
-    """One watcher a kind and one pool of logs for each cluster that `following` gave. Safe from several threads."""
+    """One watcher a kind, one pool of logs and one look at GPUs for each cluster that `following` gave.
+
+    Safe from several threads.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._following: dict[tuple[str, str, str | None, str], Cluster] = {}
         self._watchers: dict[tuple[Cluster, str], Watcher] = {}
         self._pools: dict[Cluster, LogPool] = {}
+        self._gauges: dict[Cluster, Gauges] = {}
 
     def following(self, cluster: Cluster) -> Cluster:
         """Return the same cluster for threads that try again by themselves: no request of it is tried again."""
@@ -33,6 +38,7 @@ class Shared:
             if found is None or found.access is not cluster.access:
                 if found is not None:
                     self._pools.pop(found, None)
+                    self._gauges.pop(found, None)
                 found = self._following[key] = Cluster(cluster.access, cluster.settings, patience=Patience(total=0.0))
             return found
 
@@ -40,6 +46,11 @@ class Shared:
         """Return the readers of logs."""
         with self._lock:
             return self._pools.setdefault(cluster, LogPool(cluster))
+
+    def gauges(self, cluster: Cluster) -> Gauges:
+        """Return what looks at the GPUs of pods."""
+        with self._lock:
+            return self._gauges.setdefault(cluster, Gauges(cluster))
 
     def subscribe(self, cluster: Cluster, kind: str, run: str, inbox: Inbox) -> Watcher:
         """Tell `inbox` of the objects of this kind of a run; return who does."""

@@ -149,7 +149,7 @@ class TaskTrack:
         pod = self.attempts[number].pod
         state = State.WAITING if pod.scheduled is None else State.STARTING
         time = pod.created if pod.scheduled is None else pod.scheduled
-        return self._change(state, number, time or around.clock, details={"pod": pod.name, "pod_uid": pod.uid})
+        return self._change(state, number, time or around.clock, details=_named(pod, around))
 
     def _alive(self, number: int, attempt: Attempt, around: Surroundings) -> StateChange | None:
         pod = attempt.pod
@@ -247,7 +247,7 @@ class TaskTrack:
         details: dict[str, Any] = {}
         again = self.attempts.get(number)
         if again is not None:
-            details = {"pod": again.pod.name, "pod_uid": again.pod.uid}
+            details = _named(again.pod, around)
         waits = _BACK_OFF.search(attempt.pod.waiting[1])
         if waits and "next restart in" not in reason:
             reason = f"{reason}; next restart in {waits[1]}"
@@ -303,6 +303,12 @@ def is_tried_once_more(attempt: Attempt, around: Surroundings) -> bool:
     is_alone = around.is_batch and not around.retries and around.nodes == 1
     code = attempt.exit.code if attempt.exit is not None else TOLD_TO_END
     return is_alone and code == TOLD_TO_END and not (attempt.pod.failures or attempt.pod.disruption[0])
+
+
+def _named(pod: PodFacts, around: Surroundings) -> dict[str, Any]:
+    """Return which pod an attempt has, and which round of a schedule it is of."""
+    turn = {"round": pod.job_name} if around.is_scheduled and pod.job_name else {}
+    return {"pod": pod.name, "pod_uid": pod.uid, **turn}
 
 
 def _place(pod: PodFacts) -> dict[str, Any]:
