@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-HELD = {*range(1, 41), *range(42, 73), *range(78, 83)}
+HELD = {*range(1, 41), *range(42, 77), *range(78, 83)}
 
 
 def test_each_fault_has_a_test_that_names_it():

@@ -27,6 +27,13 @@ def offer(above: Sequence[str], line: str) -> tuple[str, list[tuple[str, str]]]:
     return "", []
 
 
+def described(above: Sequence[str], indent: int, key: str) -> tuple[str, dict[str, Any], list[str]] | None:
+    """Return the path of a key that stands below these lines, its schema, and its values; None for an unknown one."""
+    path = _parents(above, indent)
+    schema = _properties(path).get(key)
+    return None if schema is None else (".".join([*path, key]), schema, _values(path, key))
+
+
 def family(name: str) -> list[str]:
     """Return the members of a family: `servers`, `backends`."""
     from jupyter_gpudeploy.registry import Family

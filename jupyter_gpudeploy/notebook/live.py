@@ -4,7 +4,8 @@ A display has one of two forms. The live card (card/) is a widget that is sent w
 is shown where a front end answers it. The static form is a bundle that is replaced once a second at most, and only when
 what it says has changed. Both are updated by the display's id, so they stay in the cell that made them whatever runs
 meanwhile; nothing here prints. What is left when a run ends, when the kernel ends or when the extension is unloaded is
-the static form, kept in the notebook file.
+the static form, kept in the notebook file. A page that was loaded anew does not know the display's id, so that nothing
+can be replaced in it: there the card stays, and is answered as long as it is seen.
 
 What goes wrong while a run is looked at is said in its display and tried again, ever more slowly.
 """
@@ -35,10 +36,12 @@ PAUSE = 1.0
 CARD_PAUSE = 0.12
 RESTING_PAUSE = 0.25  # of a card to which nothing was sent for a while
 RESTS_AFTER = 2.0
+ENDED_PAUSE = 1.0
 IDLE_SHARE = 10  # a look that took 0.2 s is not repeated before 2 s
 LONGEST_PAUSE = 30.0
 HELLO_SECONDS = 3.0
 TRIES = 3
+OVER = "the run has ended"
 GONE = "this run was replaced or deleted; the display stays as it was"
 LEFT = "the notebook ended here, the run goes on: %deploy attach {name} shows it again"
 NO_ANSWER = ("no front end answered the live card", "the card comes when one answers; --plain shows this form at once")
@@ -70,6 +73,7 @@ class Display:
         self._keeps = keeps
         self._form: Form | None = None
         self._is_card = False
+        self.is_ended = False
         self._shown_at = 0.0
         self._tries = 0
         self._pause = PAUSE
@@ -81,15 +85,18 @@ class Display:
 
     def draw(self) -> bool:
         """Show where the run stands now, if that has changed. Return whether there is more to come."""
+        if self.is_ended:
+            return self._answer_views()
         if self._form is not None and self._keep_card(self._form, time.monotonic()):
             return True
         return self._draw_static()
 
     def settle(self) -> bool:
         """Show where the run stands now; one that has ended, in the form that stays. Return as `draw` does."""
-        if self._form is not None and self.run.is_over and not self._keeps:
-            self._leave_card("the run has ended")
-        return self.draw()
+        if self.is_ended or self._keeps or not self.run.is_over:
+            return self.draw()
+        self._is_card = False
+        return self._draw_static()
 
     def leave(self) -> None:
         """Show for the last time where the run stands."""
@@ -132,9 +139,7 @@ class Display:
         self._pause = min(self._pause * 2, LONGEST_PAUSE) if problem else max(PAUSE, IDLE_SHARE * cost)
         self.due = time.monotonic() + (0 if self._is_card else self._pause)
         goes_on = bool(problem) or self._is_card or not self._is_over
-        if not goes_on:
-            self._leave_card("the run has ended")
-        return goes_on
+        return goes_on or self._end()
 
     def _send(self, problem: str) -> None:
         new = self._bundle(problem)
@@ -183,7 +188,7 @@ class Display:
         form.tick(now)
         self.due = now + (CARD_PAUSE if now - form.session.moved < RESTS_AFTER else RESTING_PAUSE)
         if form.feed.is_gone or (form.feed.is_over and not self._keeps):
-            self._leave_card("the run has ended")
+            self._is_card = False
             return False
         if self._is_card and not form.session.greeted and now - self._shown_at > HELLO_SECONDS:
             self._is_card = False  # nobody answers; who does later gets the card then
@@ -195,6 +200,26 @@ class Display:
             self._send("")
             return True
         return self._is_card
+
+    def _end(self) -> bool:
+        """Leave the card, now that the static form stands in its place; return whether views of it are left."""
+        self.is_ended = True
+        return self._answer_views()
+
+    def _answer_views(self) -> bool:
+        form = self._form
+        if form is None:
+            return False
+        form.tick(time.monotonic())
+        if form.has_views and not form.feed.is_gone:
+            self.due = time.monotonic() + ENDED_PAUSE
+            return True
+        self.let_go()
+        return False
+
+    def let_go(self) -> None:
+        """Answer the views of a run that has ended no longer."""
+        self._leave_card(OVER)
 
     def _tell_once(self, what: str, way_out: str) -> None:
         """Say why this is the static form, in one display of this process and while it is live."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from jupyter_gpudeploy.notebook import completion, reprs
+from jupyter_gpudeploy.notebook import completion, inspection, reprs
 
 if TYPE_CHECKING:
     from IPython.core.interactiveshell import InteractiveShell
@@ -36,6 +36,7 @@ def register(shell: InteractiveShell) -> None:
         shell.input_transformers_cleanup.insert(0, _with_body)
     reprs.register(shell)
     completion.register(shell)
+    inspection.register(shell)
 
 
 def unregister(shell: InteractiveShell) -> None:
@@ -49,6 +50,7 @@ def unregister(shell: InteractiveShell) -> None:
         shell.input_transformers_cleanup.remove(_with_body)
     reprs.unregister(shell)
     completion.unregister(shell)
+    inspection.unregister(shell)
 
 
 def _with_body(lines: list[str]) -> list[str]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 LONGEST_WAIT = 1.0
 LEAST_PAUSE = 0.04
 LIVE_PER_RUN = 3
+MOST_ENDED = 20  # runs that have ended, whose cards are still answered
 OLD_PAUSE = 5.0  # further displays of the same run, in older cells
 _log = logging.getLogger(__name__)
 
@@ -95,6 +96,8 @@ class Ticker:
     def _due(self) -> list[Display]:
         """Return what may be drawn now. Of many displays of one run, the newest move and the others lag behind."""
         now, seen, due = time.monotonic(), dict[str, int](), []
+        for display in [display for display in self._displays if display.is_ended][:-MOST_ENDED]:
+            display.let_go()
         for display in reversed(self._displays):
             uid = display.run.uid
             seen[uid] = seen.get(uid, 0) + 1

@@ -285,7 +285,7 @@ def _record(_shell: InteractiveShell, asked: Arguments) -> Text:
 def _wizard(shell: InteractiveShell, asked: Arguments) -> Any:  # noqa: ANN401 - a Wizard
     from jupyter_gpudeploy.notebook.wizard import opening
 
-    return opening.from_run(shell, _run(asked)) if asked.names else opening.new(shell)
+    return opening.from_run(shell, _run(asked)) if asked.names else opening.new(shell, asked.backend)
 
 
 def _clean(_shell: InteractiveShell, asked: Arguments) -> None:

@@ -62,8 +62,9 @@ export class Row {
     const owner = run.read_only ? "someone else’s" : "";
     const facts = [KINDS[run.kind] ?? run.kind, use(run), idle, best, money && `cost ${money}`, where, owner];
     setText(this.#facts, facts.filter(Boolean).join(" · "));
-    setText(this.#reason, run.reason);
-    show(this.#reason, run.reason !== "");
+    const reason = run.reason === run.state ? "" : run.reason;
+    setText(this.#reason, reason);
+    show(this.#reason, reason !== "");
     for (const { element, says, isThere } of this.#buttons) {
       show(element, isThere(run));
       setAttribute(element, "aria-label", `${says} ${run.name}`);

@@ -11,6 +11,7 @@ import jupyter_gpudeploy
 
 BUILT = Path(jupyter_gpudeploy.__file__).with_name("labextension")
 PANEL = "#gpudeploy-panel"
+AXE = Path(__file__).parents[2] / "labextension" / "node_modules" / "axe-core" / "axe.min.js"
 LONG = """%%deploy {name}
 parameters:
   lr: [0.1, 0.2, 0.3]
@@ -70,3 +71,16 @@ def row(panel, name):
 def dark(page):
     page.evaluate("() => { jupyterapp.commands.execute('apputils:change-theme', { theme: 'JupyterLab Dark' }); }")
     page.locator("body[data-jp-theme-light='false']").wait_for(state="attached")
+
+
+def serious(page, selector):
+    """Return what axe finds there of level serious or critical, with the first element that has it."""
+    page.evaluate(AXE.read_text())
+    found = page.evaluate(
+        "selector => axe.run(selector, { resultTypes: ['violations'] }).then(result => result.violations)", selector
+    )
+    return [
+        f"{one['id']}: {one['nodes'][0]['html'][:200]} {one['nodes'][0]['failureSummary'][:300]}"
+        for one in found
+        if one["impact"] in ("serious", "critical")
+    ]

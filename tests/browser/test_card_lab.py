@@ -31,7 +31,12 @@ def test_the_card_of_a_sweep_moves_jumps_and_comes_back_after_a_reload(lab, root
     page.locator(".gd-panel:visible .u-over").first.wait_for()
     page.get_by_role("button", name="Stop…").click()
     page.get_by_role("button", name="Stop the run").click()
-    page.locator(":text('stopped'):visible").first.wait_for()
+    page.locator(".gd-pill[data-state=stopped]").wait_for()
+    page.wait_for_timeout(3000)
+    assert page.locator(".gd-pill[data-state=stopped]").is_visible()
+    page.get_by_role("tab", name="Logs").click()
+    page.get_by_role("searchbox", name="Only lines with this text").fill("checkpoint")
+    page.locator(".gd-line").get_by_text("written").first.wait_for()
 
 
 @pytest.mark.fault(62)
@@ -50,7 +55,7 @@ def test_what_a_program_prints_is_text_in_the_card(lab, root, context):
     end(page, "hostile")
     page.locator(".gd-card").wait_for(state="detached")
     page.get_by_text("<object data=javascript").first.wait_for()
-    assert page.locator(f".jp-OutputArea :is({TAGS.replace('img, ', '')})").count() == 0
+    assert page.locator(f".jp-OutputArea-output :is({TAGS.replace('img, ', '')})").count() == 0
     assert page.evaluate("() => window.__pwned") is None
 
 

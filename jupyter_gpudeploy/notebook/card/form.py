@@ -28,9 +28,10 @@ class Form:
         from jupyter_gpudeploy.notebook.card import widget
 
         self.feed = looker.take(run)
+        self._is_closed = False
         self.session = Session(self.feed, self._send, wake, is_deaf)
         try:
-            self._widget = widget.make(run.name, self.session.receive)
+            self._widget = widget.make(run.name, self._receive)
         except BaseException:
             looker.leave(self.feed)
             raise
@@ -47,14 +48,26 @@ class Form:
         self.session.tick(now)
 
     def close(self, message: str) -> None:
-        """Say goodbye and let go of everything."""
+        """Say goodbye and let go of everything; of the widget when its last view has gone, which would be blank."""
+        self._is_closed = True
         self.feed.sessions.remove(self.session)
         looker.leave(self.feed)
         try:
             self.session.bye(message)
-            self._widget.close()
+            if not self.has_views:
+                self._widget.close()
         except Exception:  # noqa: BLE001 - the front end may be gone
             _log.debug("a card could not be closed", exc_info=True)
+
+    @property
+    def has_views(self) -> bool:
+        """Whether a page may still show it, as far as is known."""
+        return self.session.greeted and not self.session.has_left
+
+    def _receive(self, content: object) -> None:
+        self.session.receive(content)
+        if self._is_closed and content == {"type": "left"}:
+            self._widget.close()
 
     def _send(self, message: Message, buffers: list[bytes]) -> None:
         self._widget.send(message, buffers)

@@ -89,6 +89,10 @@ class Visible(NamedTuple):
     visible: bool
 
 
+class Left(NamedTuple):
+    """No view is there any more."""
+
+
 class Filter(NamedTuple):
     """Only these lines are wanted from now on: of a task, with a text or pattern, of a level or worse."""
 
@@ -129,7 +133,7 @@ class Stop(NamedTuple):
     """A person asked to end the run, and confirmed it."""
 
 
-Ask = Hello | Ack | Visible | Filter | Page | Jump | FullLog | Stop
+Ask = Hello | Ack | Visible | Left | Filter | Page | Jump | FullLog | Stop
 
 
 def parse(content: object) -> Ask:
@@ -216,6 +220,7 @@ _MAKERS: Mapping[str, Any] = {
     "hello": lambda content: Hello(_text(content.get("view") or "")),
     "ack": lambda content: Ack(_whole(content["seq"])),
     "visible": lambda content: Visible(bool(content["visible"])),
+    "left": lambda _content: Left(),
     "filter": _filter,
     "page": _page,
     "jump": _jump,

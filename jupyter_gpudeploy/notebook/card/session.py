@@ -73,7 +73,7 @@ class Session:
         self._lines_size = 0
         self._hidden = 0
         self._due = dict.fromkeys(("lines", "points", "card", "events"), 0.0)
-        self.greeted = False
+        self.greeted = self.has_left = False
         self.moved = 0.0
 
     # --- from any thread
@@ -122,6 +122,7 @@ class Session:
     def _hear(self, ask: Ask, now: float) -> None:
         if isinstance(ask, protocol.Hello):
             self.greeted = self._visible = self._needs_snapshot = True
+            self.has_left = False
             self._requests.reset()
             self._feed.hurry()
             self._is_answered(self._seq, now)
@@ -132,6 +133,8 @@ class Session:
             self._needs_snapshot |= ask.visible and not self._visible
             self._visible = ask.visible
             self._is_answered(self._seq, now)
+        elif isinstance(ask, protocol.Left):
+            self.has_left = True
         else:
             self._requests.ask(ask)
 

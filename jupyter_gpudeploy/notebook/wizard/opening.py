@@ -13,9 +13,12 @@ if TYPE_CHECKING:
     from jupyter_gpudeploy.run import Run
 
 
-def new(shell: InteractiveShell) -> Wizard:
-    """Return an empty form."""
-    return _form(shell)
+def new(shell: InteractiveShell, backend: str | None = None) -> Wizard:
+    """Return an empty form, or one that begins with this backend."""
+    form = _form(shell)
+    if backend is not None:
+        form.change(("backend",), backend)
+    return form
 
 
 def from_run(shell: InteractiveShell, run: Run) -> Wizard:

@@ -136,7 +136,9 @@ export class Plot {
       if (index < 0) continue;
       const value = curve.series.smoothed(this.#scene!.smoothing)[index]!;
       const place = xPlace(frame, curve.series.x[index]!) / frame.ratio;
-      if (!Number.isFinite(value) || Math.abs(place - at.left) > Math.max(24, frame.width / frame.ratio / 12)) continue;
+      const isBeside = x < curve.series.x[0]! || x > curve.series.x[curve.series.length - 1]!;
+      const isFar = isBeside && Math.abs(place - at.left) > Math.max(24, frame.width / frame.ratio / 12);
+      if (!Number.isFinite(value) || isFar) continue;
       const top = yPlace(frame, value) / frame.ratio;
       found.push({ curve, index, far: Math.hypot(place - at.left, top - at.top) });
     }

@@ -111,6 +111,7 @@ export type Outgoing =
   | { type: "hello"; view: string }
   | { type: "ack"; seq: number }
   | { type: "visible"; visible: boolean }
+  | { type: "left" }
   | ({ type: "filter"; request: number } & Filter)
   | { type: "page"; request: number; before: Cursor }
   | { type: "jump"; request: number; time: number }

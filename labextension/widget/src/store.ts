@@ -51,6 +51,7 @@ export class Store {
   #tries = 0;
   #told = true;
   #hiding: ReturnType<typeof setTimeout> | undefined;
+  #leaving: ReturnType<typeof setTimeout> | undefined;
   #filterTimer: ReturnType<typeof setTimeout> | undefined;
   readonly #clock: ReturnType<typeof setInterval>;
   readonly #receive = (content: unknown, buffers?: unknown): void => this.#take(content, buffers);
@@ -72,6 +73,7 @@ export class Store {
     document.removeEventListener("visibilitychange", this.#onVisibility);
     clearInterval(this.#clock);
     clearTimeout(this.#hiding);
+    clearTimeout(this.#leaving);
     clearTimeout(this.#filterTimer);
     this.#listeners.clear();
   }
@@ -99,6 +101,10 @@ export class Store {
   leave(view: string): void {
     this.#views.delete(view);
     this.#tellVisible();
+    clearTimeout(this.#leaving);
+    this.#leaving = setTimeout(() => {
+      if (!this.#views.size) this.send({ type: "left" });
+    }, HIDE_AFTER_MS);
   }
 
   get isVisible(): boolean {

@@ -63,6 +63,20 @@ test("it acknowledges the newest message once a second at most", () => {
   expect(model.sent.filter(({ type }) => type === "ack")).toEqual([{ type: "ack", seq: 30 }]);
 });
 
+test("it says when its last view has gone for good", () => {
+  store.open("v1");
+  store.open("v2");
+  store.leave("v1");
+  vi.advanceTimersByTime(1000);
+  store.leave("v2");
+  store.open("v3"); // moved to another place
+  vi.advanceTimersByTime(1000);
+  expect(model.types()).not.toContain("left");
+  store.leave("v3");
+  vi.advanceTimersByTime(1000);
+  expect(model.types().filter((type) => type === "left")).toHaveLength(1);
+});
+
 test("it says that nothing is seen when no view is, and again when one is", () => {
   store.open("v1");
   store.open("v2");

@@ -147,14 +147,33 @@ def test_from_hello_over_lines_and_points_to_the_end_and_the_static_form(page, t
         lambda: any(series["chart"] == "metric:loss" for each in page.messages for series in each.get("series", ()))
     )
     (tmp_path / "go").touch()
-    assert page.wait("bye", comm)
-    page.until(lambda: comm in page.closed)
     shown = page.until(lambda: VIEW not in page.display(comm)[-1] and page.display(comm)[-1])
+    page.say("left", comm)
+    page.until(lambda: comm in page.closed)
+    assert page.last("bye", comm)
     assert "succeeded" in shown["text/plain"]
     assert "the end" in shown["text/plain"]
     assert "<" in shown["text/html"]
     assert [each["seq"] for each in page.messages] == list(range(1, len(page.messages) + 1))
     assert page.stray == []
+
+
+def test_a_page_that_does_not_know_the_display_keeps_a_card_that_answers(page, tmp_path):
+    comm = page.open(JOB)
+    page.wait("snapshot")
+    (tmp_path / "go").touch()
+    page.until(lambda: VIEW not in page.display(comm)[-1])
+    page.say("hello", comm, view="of a page that was loaded anew")
+    assert page.wait("snapshot", comm)["card"]["state"] == "succeeded"
+    page.say("filter", request=1, task=None, text="the end", regex=False, level=None)
+    assert texts(page.wait("log")["log"]["lines"]) == ["the end"]
+    page.run("%unload_ext jupyter_gpudeploy")
+    assert page.wait("bye", comm)
+    page.run("print('on')")
+    page.until(lambda: page.stray)
+    assert comm not in page.closed
+    page.say("left", comm)
+    page.until(lambda: comm in page.closed)
 
 
 def test_filter_page_jump_and_the_whole_log(page):
@@ -324,11 +343,16 @@ def test_many_cards_share_the_threads_and_end_with_the_last(page, tmp_path):
     for _ in range(3):
         page.open("%deploy watch job" if page.models else JOB)
     (tmp_path / "go").touch()
-    page.until(lambda: len(page.closed) >= 1)
+    first = next(iter(page.models))
+    page.until(lambda: VIEW not in page.display(first)[-1])
+    page.say("left", first)
+    page.until(lambda: page.closed == [first])
     names = "[t.name for t in threading.enumerate() if t.name.startswith('jupyter_gpudeploy')]"
     page.run(f"import threading; print({names})")
     assert page.until(lambda: page.stray)[-1]["text"].count("looker") <= 1
     page.run("%unload_ext jupyter_gpudeploy")
+    for comm in page.models:
+        page.say("left", comm)
     page.until(lambda: sorted(page.closed) == sorted(page.models))
     page.run(f"import time\nwhile {names}: time.sleep(0.02)\nprint('all gone')")
     page.until(lambda: page.stray[-1].get("text") == "all gone\n")
