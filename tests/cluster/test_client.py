@@ -131,7 +131,7 @@ def test_a_dry_run_changes_nothing_and_says_what_would_be_refused(client):
 
 
 def test_a_list_of_many_pages_is_whole(client, monkeypatch):
-    from jupyter_gpudeploy.backends.kubernetes.api import client as module
+    from jupyter_gpudeploy.backends.kubernetes.api import objects as module
 
     for number in range(7):
         client.create(config_map(f"n{number}"))
@@ -304,15 +304,21 @@ def test_who_is_bound_to_the_documented_role_lacks_nothing_and_it_works(plain_us
     assert report.is_usable
     assert {row.level for row in rows(report, "Rights").values()} == {"ok"}
     container = {"name": "main", "image": python_image, "imagePullPolicy": "IfNotPresent", "command": ["sleep", "60"]}
-    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-    as_plain.apply({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "a"}, "spec": spec})
-    until(lambda: as_plain.get("Pod", "a")["status"].get("phase") == "Running", 60)
-    assert as_plain.execute("a", "main", ["echo", "hello"]) == (0, b"hello\n", b"")
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0, "restartPolicy": "Never"}
+    job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"template": {"spec": spec}}}
+    as_plain.apply(job)
+    until(lambda: running(as_plain), 60)
+    assert as_plain.execute(running(as_plain), "main", ["echo", "hello"]) == (0, b"hello\n", b"")
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "stringData": {"a": "b"}}
     as_plain.apply(secret)
     with pytest.raises(ForbiddenError):
         as_plain.get("Secret", "s")
     as_plain.delete("Secret", "s")
+
+
+def running(client):
+    pods = client.list("Pod", labels="job-name=a").items
+    return next((pod["metadata"]["name"] for pod in pods if pod["status"].get("phase") == "Running"), None)
 
 
 def rows(report, title):
