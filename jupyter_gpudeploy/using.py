@@ -167,6 +167,10 @@ def known_prices() -> Mapping[str, float]:
 def cost(record: Mapping[str, Any], gpu_hours: float, prices: Mapping[str, float]) -> float | None:
     """Return what a run has cost: by the type of its GPUs, else on that cluster, else on that backend."""
     spec, target = record.get("spec") or {}, record.get("target") or {}
-    names = (str(name) for name in (spec.get("gpu_type"), target.get("cluster"), record.get("backend")))
-    price = next((prices[name] for name in names if name in prices), None)
+    price = price_of(prices, spec.get("gpu_type"), target.get("cluster"), record.get("backend"))
     return None if price is None or not gpu_hours else price * gpu_hours
+
+
+def price_of(prices: Mapping[str, float], *names: object) -> float | None:
+    """Return what a GPU hour costs by the first of these names that has a price: type of GPU, cluster, backend."""
+    return next((prices[str(name)] for name in names if str(name) in prices), None)

@@ -230,6 +230,19 @@ def test_the_hours_of_a_cell_that_says_them_are_a_bound():
     )
     assert preview.cost(plan, None) == "4 runs, 1 at a time, at most 16 GPU hours"
     assert preview.cost(plan, 1) == "4 runs, 1 at a time, about 8 GPU hours"
+    assert preview.cost(plan, 1, {"local": 2.5}).endswith("about 8 GPU hours, cost 20.00")
+    assert preview.cost(plan, 1, {"local": 2.5, "H100": 3}).endswith("cost 20.00")
+    assert preview.cost(plan._replace(spec={"gpu_type": "H100"}), 1, {"local": 2.5, "H100": 3}).endswith("cost 24.00")
+    assert "cost" not in preview.cost(plan._replace(resources=Resources(0)), 1, {"local": 2.5})
+
+
+def test_the_form_tells_the_cost_where_prices_are_known(opened, tmp_path, monkeypatch):
+    settings = tmp_path / "settings.yaml"
+    settings.write_text("prices: {local: 2.5}\n")
+    monkeypatch.setenv("JUPYTER_GPUDEPLOY_CONFIG", str(settings))
+    form = opened("name: x\ngpus: 1\nmax_hours: 2\nparameters: {lr: [1, 2]}\n---\nlr = 1\n")
+    form.settled()
+    assert "at most 4 GPU hours, cost 10.00" in form.axes.cost.value
 
 
 def test_only_the_newest_text_is_looked_at():

@@ -204,7 +204,7 @@ class Wizard:
 
     def _tell_cost(self) -> None:
         plan = self._seen.plans[0] if self._seen.plans else None
-        text = "" if plan is None else preview.cost(plan, _hours(self.axes.hours.value))
+        text = "" if plan is None else preview.cost(plan, _hours(self.axes.hours.value), self._seen.prices)
         self.axes.cost.value = f'<span role="status">{text}</span>'
 
     def _offer_scripts(self, found: list[str]) -> None:

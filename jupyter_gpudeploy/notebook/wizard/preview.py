@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 import threading
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from jupyter_gpudeploy import launching
+from jupyter_gpudeploy import launching, using
 from jupyter_gpudeploy.errors import GpuDeployError, Problem, SpecError
 from jupyter_gpudeploy.quantities import format_memory
 
@@ -24,7 +25,10 @@ LONGEST_FILES = 40_000
 
 
 class Preview(NamedTuple):
-    """What was found out of one text. `trouble`: why there is no plan; `script`: why its options are not known."""
+    """What was found out of one text.
+
+    `trouble`: why there is no plan; `script`: why its options are not known. `prices`: of a GPU hour.
+    """
 
     plans: tuple[Plan, ...] = ()
     files: str = ""
@@ -32,6 +36,7 @@ class Preview(NamedTuple):
     options: Options | None = None
     script: str = ""
     can: Capabilities | None = None
+    prices: Mapping[str, float] = MappingProxyType({})
 
 
 def mistakes(text: str) -> tuple[Problem, ...]:
@@ -68,13 +73,16 @@ def look(text: str, values: Mapping[str, Any], base: Path) -> Preview:
         if "git" in values:
             return made._replace(trouble="the plan needs the repository: %%deploy plan fetches it and shows the plan")
         plans = launching.plan(text, base_dir=base)
-        return made._replace(plans=plans, files=_files(plans))
+        return made._replace(plans=plans, files=_files(plans), prices=using.known_prices())
     except (GpuDeployError, OSError) as error:
         return made._replace(trouble=str(error))
 
 
-def cost(plan: Plan, hours: float | None) -> str:
-    """Return how many runs there will be, and what they hold: `12 runs, 2 at a time, about 24 GPU hours`."""
+def cost(plan: Plan, hours: float | None, prices: Mapping[str, float] = MappingProxyType({})) -> str:
+    """Return how many runs there will be, and what they hold: `12 runs, 2 at a time, about 24 GPU hours, cost 57.60`.
+
+    `hours`: what a run is expected to take; None: no estimate, its limit counts. `prices`: of a GPU hour, as `using`.
+    """
     count = len(plan.tasks)
     words = [f"{count} run{'s' * (count != 1)}"]
     words += [f"{plan.parallelism} at a time"] if count > 1 else []
@@ -85,6 +93,9 @@ def cost(plan: Plan, hours: float | None) -> str:
         kind, size = ("GPU", plan.resources.gpus * nodes) if plan.resources.gpus else ("process", 1)
         word = "about" if hours else "at most"
         words.append(f"{word} {count * size * each:.3g} {kind} hours")
+        cluster = plan.target.cluster if plan.target is not None else None
+        price = using.price_of(prices, plan.spec.get("gpu_type"), cluster, plan.backend)
+        words += [f"cost {count * size * each * price:,.2f}"] if price is not None and plan.resources.gpus else []
     return ", ".join(words)
 
 
