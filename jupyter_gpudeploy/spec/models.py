@@ -217,8 +217,15 @@ class Spec(Strict):
     port: Annotated[Whole, Field(ge=1, le=65535)] | None = Field(
         None, description="the server's port", examples=[8000], json_schema_extra=offered("serve", section="Server")
     )
-    health: HealthSpec | None = Field(None, description="the path that says the server is ready", examples=["/health"])
-    route: Switch = Field(False, description="reachable from outside the cluster", examples=[True])
+    health: HealthSpec | None = Field(
+        None,
+        description="the path that says the server is ready",
+        examples=["/health"],
+        json_schema_extra=offered("serve"),
+    )
+    route: Switch = Field(
+        False, description="reachable from outside the cluster", examples=[True], json_schema_extra=offered("serve")
+    )
 
     image: Line | None = Field(
         None,
@@ -274,7 +281,7 @@ class Spec(Strict):
         None,
         description="an experiment tracker to report to as well",
         examples=[{"backend": "mlflow"}],
-        json_schema_extra=offered(section="Tracking"),
+        json_schema_extra=offered("train sweep evaluate", section="Tracking"),
     )
     backend: Line | None = Field(
         None, description="local or kubernetes", examples=["local"], json_schema_extra=offered(ANY, section="Where")

@@ -161,7 +161,7 @@ def test_a_click_shows_the_log_of_that_second_and_there_is_a_way_back(page):
     )
     assert page.locator(".gd-line[data-marked] .gd-text").text_content() == "at 0"
     page.get_by_role("button", name="Back to GPU").click()
-    assert page.get_by_role("tab", name="GPU").get_attribute("aria-selected") == "true"
+    page.get_by_role("tab", name="GPU", selected=True).wait_for()
     tab(page, "Logs")
     page.get_by_role("button", name="Back to live").click()
     page.locator(".gd-line[data-marked]").wait_for(state="detached")
@@ -171,7 +171,7 @@ def test_the_moment_can_be_chosen_by_keys_alone(page):
     show(page, "gpu")
     tab(page, "Logs")
     page.keyboard.press("ArrowRight")
-    assert page.get_by_role("tab", name="GPU").get_attribute("aria-selected") == "true"
+    page.get_by_role("tab", name="GPU", selected=True).wait_for()
     page.locator(".gd-chart .gd-plot").first.focus()
     for _ in range(3):
         page.keyboard.press("ArrowLeft")
@@ -282,11 +282,10 @@ def test_an_unknown_value_is_a_gap_and_an_unknown_series_says_why(page):
 def test_a_legend_hides_a_trial_and_shows_one_alone(page):
     show(page, "sweep")
     tab(page, "Metrics")
-    key = page.get_by_role("button", name="trial 3:")
-    key.click()
-    assert key.get_attribute("aria-pressed") == "false"
-    page.get_by_role("button", name="Log scale").click()
-    assert page.get_by_role("button", name="Log scale").get_attribute("aria-pressed") == "true"
+    page.get_by_role("button", name="trial 3:", pressed=True).click()
+    page.get_by_role("button", name="trial 3:", pressed=False).wait_for()
+    page.get_by_role("button", name="Log scale", pressed=False).click()
+    page.get_by_role("button", name="Log scale", pressed=True).wait_for()
     page.get_by_label("Smoothing").fill("0.9")
     page.locator(".gd-toolbar output:visible").get_by_text("0.90").wait_for()
 

@@ -1,8 +1,7 @@
 """The panel of JupyterLab: what a newcomer does from the launcher to a server that answers, and what everyone needs."""
 
-import json
-
 import pytest
+from cards import written
 from lab import open_in_notebook, open_notebook, run_all
 from panels import BUILT, LONG, asked, dark, open_lab, open_panel, panel_server, row, serious
 
@@ -36,14 +35,14 @@ def patience(context):
 
 
 def with_notebook(context, lab, root, name, *cells):
-    made = [
-        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
-        for n, text in enumerate(("%load_ext jupyter_gpudeploy", *cells))
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    notebook = {"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}
-    (root / f"{name}.ipynb").write_text(json.dumps(notebook))
-    page = open_notebook(context, lab, f"{name}.ipynb", name)
+    return ran(open_notebook(context, lab, written(root, name, *cells), name))
+
+
+def in_notebook_7(context, lab, root, name, *cells):
+    return ran(open_in_notebook(context, lab, written(root, name, *cells)))
+
+
+def ran(page):
     done, answer = run_all(page)
     assert done, answer
     return page
@@ -57,14 +56,8 @@ def test_a_newcomer_serves_an_app_from_the_launcher_and_stops_it_in_the_panel(la
     page = open_lab(context, lab, "newcomer")
     page.screenshot(path=pictures / "panel_launcher.png")
     page.locator(".jp-LauncherCard").filter(has_text="New Deployment").click()
-    wizard = page.locator(".gd-wizard")
-    wizard.wait_for(timeout=90_000)
-    wizard.get_by_role("button", name="Serve a model or app").click()
-    wizard.get_by_label("name", exact=True).fill("greeter")
-    wizard.get_by_label("serve", exact=True).fill("fastapi")
-    wizard.get_by_label("run", exact=True).fill("app.py")
-    wizard.locator("pre.gd-text").filter(has_text="run: app.py").first.wait_for()
-    wizard.get_by_role("button", name="Insert and run").click()
+    insert_a_server(page, "greeter")
+    page.locator(".gd-pill[data-state=ready]").wait_for(timeout=90_000)
     panel = open_panel(page)
     run = row(panel, "greeter")
     run.locator(".gdp-state").filter(has_text="ready").wait_for(timeout=90_000)
@@ -79,6 +72,29 @@ def test_a_newcomer_serves_an_app_from_the_launcher_and_stops_it_in_the_panel(la
     dialog.get_by_role("button", name="Stop the run").click()
     panel.locator(".gdp-run[data-state=stopped]").filter(has_text="greeter").wait_for()
     assert [one["state"] for one in asked(lab, "runs")["runs"] if one["name"] == "greeter"] == ["stopped"]
+
+
+def insert_a_server(page, name):
+    wizard = page.locator(".gd-wizard")
+    wizard.wait_for(timeout=90_000)
+    wizard.get_by_role("button", name="Serve a model or app").click()
+    wizard.get_by_label("name", exact=True).fill(name)
+    wizard.get_by_label("serve", exact=True).fill("fastapi")
+    wizard.get_by_label("run", exact=True).fill("app.py")
+    wizard.locator("pre.gd-text").filter(has_text="run: app.py").first.wait_for()
+    wizard.get_by_role("button", name="Insert and run").click()
+
+
+def test_a_newcomer_serves_an_app_in_notebook_7_too(lab, root, context, pictures):
+    page = in_notebook_7(context, lab, root, "hello", "%deploy wizard")
+    insert_a_server(page, "hello")
+    page.locator(".gd-pill[data-state=ready]").wait_for(timeout=90_000)
+    assert context.request.get(page.locator("a.gd-link").get_attribute("href")).json() == {"said": "hello"}
+    page.screenshot(path=pictures / "wizard_notebook.png", full_page=True)
+    panel = open_panel(page)
+    row(panel, "hello").get_by_role("button", name="Stop… hello").click()
+    page.locator(".jp-Dialog").get_by_role("button", name="Stop the run").click()
+    panel.locator(".gdp-run[data-state=stopped]").filter(has_text="hello").wait_for()
 
 
 def test_the_log_streams_in_a_tab_and_rests_where_a_person_reads(lab, root, context, pictures):
@@ -302,16 +318,7 @@ def test_the_examples_are_a_notebook_of_their_own(lab, root, context):
 
 
 def test_notebook_7_has_the_panel_and_the_colours_too(lab, root, context, pictures):
-    notebook = {"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
-    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    cells = [
-        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
-        for n, text in enumerate(["%load_ext jupyter_gpudeploy", LONG.format(name="seven", steps=40, pause=0.2), ""])
-    ]
-    (root / "seven.ipynb").write_text(json.dumps({**notebook, "cells": cells, "metadata": {"kernelspec": kernel}}))
-    page = open_in_notebook(context, lab, "seven.ipynb")
-    done, answer = run_all(page)
-    assert done, answer
+    page = in_notebook_7(context, lab, root, "seven", LONG.format(name="seven", steps=40, pause=0.2), "")
     panel = open_panel(page)
     row(panel, "seven").wait_for()
     page.screenshot(path=pictures / "panel_notebook.png")

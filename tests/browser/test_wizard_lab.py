@@ -1,8 +1,7 @@
 """The wizard in a real JupyterLab: opened, filled in, its cell inserted and run; with the keyboard alone; in the dark."""
 
-import json
-
 import pytest
+from cards import write_notebook
 from lab import browser, lab_server, open_notebook, run_all, save
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -40,16 +39,7 @@ def context(tmp_path):
         yield made
 
 
-def write_notebook(file, *cells):
-    made = [
-        {"cell_type": "code", "id": f"c{n}", "metadata": {}, "source": text, "outputs": [], "execution_count": None}
-        for n, text in enumerate(cells)
-    ]
-    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    file.write_text(json.dumps({"cells": made, "metadata": kernel, "nbformat": 4, "nbformat_minor": 5}))
-
-
-def opened(context, lab, place, name, *cells, page_of="lab"):
+def opened(context, lab, place, name, *cells):
     write_notebook(place / f"{name}.ipynb", "%load_ext jupyter_gpudeploy", *cells)
     page = open_notebook(context, lab, f"{name}.ipynb", name)
     done, answer = run_all(page)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from jupyter_gpudeploy import launch
 from jupyter_gpudeploy.errors import GpuDeployError, SpecError
 from jupyter_gpudeploy.notebook.wizard import axes, fields, intents, preview
 from jupyter_gpudeploy.plan.option_forms import Option
+from jupyter_gpudeploy.report import Report, Row, Section
 from jupyter_gpudeploy.spec.edit import CellText
 from jupyter_gpudeploy.spec.models import Spec
 
@@ -187,7 +189,11 @@ def test_what_a_person_wants_decides_what_is_asked(opened):
     form = opened()
     form.choose("serve")
     assert form.values == {"serve": "fastapi"}
-    assert {"serve", "model", "port", "replicas"} <= form.sections.names
+    assert {"serve", "model", "port", "replicas", "health", "route"} <= form.sections.names
+    assert "tracking" not in form.sections.names
+    form.choose("sweep")
+    assert "tracking" in form.sections.names
+    assert not {"health", "route"} & form.sections.names
     form.choose("interactive")
     assert form.values == {"mode": "manual"}
     assert "serve" not in form.sections.names
@@ -243,6 +249,30 @@ def test_the_form_tells_the_cost_where_prices_are_known(opened, tmp_path, monkey
     form = opened("name: x\ngpus: 1\nmax_hours: 2\nparameters: {lr: [1, 2]}\n---\nlr = 1\n")
     form.settled()
     assert "at most 4 GPU hours, cost 10.00" in form.axes.cost.value
+
+
+def test_a_silent_place_holds_nothing_up_and_shows_nothing_of_the_one_before(opened, monkeypatch):
+    answer = threading.Event()
+
+    def examined(values):
+        if values.get("backend") == "kubernetes":
+            answer.wait(30)
+        title = values.get("backend") or "here"
+        return Report(title, (Section("GPUs", (Row("ok", f"GPUs of {title}", "3 of 4 free"),)),))
+
+    monkeypatch.setattr(preview, "examined", examined)
+    form = opened("run: train.py\n")
+    assert form.settled()
+    assert "GPUs of here" in form.place.widget.value
+    try:
+        put(form, "backend", "kubernetes")
+        assert form.text == "%%deploy\nrun: train.py\nbackend: kubernetes\n"
+        assert "GPUs of here" not in form.place.widget.value
+        assert not form._asking.settled(0)
+    finally:
+        answer.set()
+    assert form.settled()
+    assert "GPUs of kubernetes" in form.place.widget.value
 
 
 def test_only_the_newest_text_is_looked_at():

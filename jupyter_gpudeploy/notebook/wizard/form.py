@@ -188,6 +188,7 @@ class Wizard:
         place = [values.get(key) for key in ("backend", "cluster", "namespace")]
         if place != self._asked_place:
             self._asked_place = place
+            self.place.ask()
             self._asking.call(lambda: preview.examined(values), self._examined)
 
     def _looked(self, seen: Preview) -> None:

@@ -32,6 +32,11 @@ class Place:
         self.widget = w.HTML(layout=w.Layout(margin="0"))
         self._line, self._details = "", ""
 
+    def ask(self) -> None:
+        """Forget what was shown of another place; the answer may take as long as a cluster is silent."""
+        self._line, self._details = "looking at what is there …", ""
+        self._put()
+
     def show(self, can: Capabilities | None) -> None:
         """Show what the backend can do."""
         self._line = "" if can is None else escape(clean(preview.place_text(can)))
